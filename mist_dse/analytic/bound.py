@@ -1,0 +1,240 @@
+"""Latency and throughput that no schedule can beat, request by request, on the same realised requests.
+
+Point-wise floors: every visit runs unloaded at the lower envelope of its steps (`envelope`), every station at full pace, and
+every front end without a queue; the visit graph adds them up. TPOT is a floor of last - first token, which is not the
+difference of two floors: it is walked from the first token's visit.
+
+Queues that no schedule avoids are added where they are known before the run: a pool entered by arrivals alone, routed in
+turn, one lane, first come first served without a long-prefill threshold. There rank r serves every r-th visit and prompts
+complete in order, so completion follows Lindley's recursion on *marginal* work. In a closed loop this holds for the first
+``clients`` requests, whose arrivals are known. Requests that can never fit are rejected at entry and have nan.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mist_dse.analytic.envelope import Envelope, decode_total, decode_work, envelope, prompt_time, prompt_work
+from mist_dse.analytic.paths import request_of_visit, walked
+from mist_dse.rows import ROUND_ROBIN, Engine, Floats, Ints, Jobs, Requests, Servers, Station
+
+
+class BoundArrays(NamedTuple):
+    """Floors per request (s; nan where rejected, TPOT also below two tokens), of the makespan, and a ceiling of throughput."""
+
+    ttft: Floats
+    tpot: Floats
+    e2e: Floats
+    makespan: float  # s from the first arrival to the last completion
+    throughput: float  # completed requests per second of makespan
+
+
+class _Visits(NamedTuple):
+    """Least seconds of every visit: before its service, to its first emission, and to its end."""
+
+    entrance: Floats
+    first: Floats
+    whole: Floats
+
+
+def bound(servers: Servers, jobs: Jobs, requests: Requests) -> BoundArrays:
+    """Floors on the same requests; each metric of a simulation, mean or percentile, is never below that of these."""
+    if not len(requests.arrival):
+        return BoundArrays(np.zeros(0), np.zeros(0), np.zeros(0), 0.0, 0.0)
+    owner = request_of_visit(jobs)
+    rejected = rejected_requests(servers, jobs)
+    floors = _floors(servers, jobs)
+    least = _least_visits(servers, jobs, floors)
+    arrival = _known_arrivals(requests)
+    queued = _queued_completion(servers, jobs, floors, ~rejected[owner], (requests, owner))
+    emission = np.full(len(owner), np.nan)
+
+    def served(visits: Ints, ready: Floats) -> tuple[Floats, Floats]:
+        start = ready + least.entrance[visits]
+        emission[visits] = np.fmax(start + least.first[visits], queued[visits])
+        return start, emission[visits] + least.whole[visits] - least.first[visits]
+
+    _, _, end = walked(jobs, arrival[owner], served)
+    answers = _answering(servers, jobs)
+    first = _extreme(np.minimum, emission[answers], owner[answers], len(arrival))
+    last = _extreme(np.maximum, end, owner, len(arrival))
+    ttft, e2e = (np.where(rejected, np.nan, value - arrival) for value in (first, last))
+    tpot = np.where(rejected, np.nan, _token_interval(jobs, least, owner, answers))
+    makespan = _makespan(servers, jobs, floors, e2e, (requests, owner))
+    completed = int((~rejected).sum())
+    return BoundArrays(ttft, tpot, e2e, makespan, completed / makespan if makespan > 0 else np.inf)
+
+
+def rejected_requests(servers: Servers, jobs: Jobs) -> np.ndarray:
+    """Requests with an engine visit that the KV store or the context length can never hold."""
+    refused = np.zeros(len(jobs.server), dtype=bool)
+    tokens = jobs.prompt + jobs.handed + jobs.limit
+    for number, engine in enumerate(servers.engines):
+        blocks = -(-(tokens - 1) // engine.block_size)
+        refused |= (jobs.server == number) & ((blocks + engine.watermark > engine.blocks) | (tokens > engine.max_model_len))
+    owner = request_of_visit(jobs)
+    return np.bincount(owner, weights=refused, minlength=len(jobs.first) - 1) > 0
+
+
+def unloaded(servers: Servers, jobs: Jobs) -> tuple[Floats, Floats, Floats]:
+    """(ready, start, end) of every visit after its request's arrival, each alone in the system."""
+    least = _least_visits(servers, jobs, _floors(servers, jobs))
+
+    def served(visits: Ints, ready: Floats) -> tuple[Floats, Floats]:
+        start = ready + least.entrance[visits]
+        return start, start + least.whole[visits]
+
+    return walked(jobs, np.zeros(len(jobs.server)), served)
+
+
+def _known_arrivals(requests: Requests) -> Floats:
+    """Arrival times; 0 where a closed loop decides them, since floors count from each request's own arrival."""
+    return np.where(np.arange(len(requests.arrival)) < (requests.clients or len(requests.arrival)), requests.arrival, 0.0)
+
+
+def _extreme(kind: np.ufunc, values: Floats, owner: Ints, count: int) -> Floats:
+    """Least or largest value per request; nan where it has none."""
+    out = np.full(count, np.inf if kind is np.minimum else -np.inf)
+    kind.at(out, owner, values)
+    return np.where(np.isfinite(out), out, np.nan)
+
+
+def _fresh(jobs: Jobs, visits: Ints) -> Floats:
+    return np.where(jobs.handed[visits] > 0, 0, np.maximum(jobs.prompt[visits] - jobs.computed[visits], 0)).astype(float)
+
+
+def _decode_steps(jobs: Jobs, visits: Ints) -> Floats:
+    return np.maximum(jobs.emit[visits] - 1 + (jobs.handed[visits] > 0), 0).astype(float)
+
+
+def _floors(servers: Servers, jobs: Jobs) -> list[Envelope]:
+    longest = int((jobs.prompt + jobs.emit + jobs.handed).max(initial=1)) + 1
+    return [envelope(*rows, longest) for rows in zip(servers.costs, servers.loads, servers.engines, strict=True)]
+
+
+def _least_visits(servers: Servers, jobs: Jobs, floors: list[Envelope]) -> _Visits:
+    count = len(jobs.server)
+    least = _Visits(np.zeros(count), np.zeros(count), np.zeros(count))
+    leased = np.zeros(count, dtype=bool)
+    leased[jobs.lease[jobs.lease >= 0]] = True
+    for number, floor in enumerate(floors):
+        visits = np.flatnonzero(jobs.server == number)
+        fresh, steps = _fresh(jobs, visits), _decode_steps(jobs, visits)
+        prompt = jobs.prompt[visits].astype(float)
+        own, handed = prompt_time(floor, fresh, prompt - fresh), jobs.handed[visits] > 0
+        least.first[visits] = np.where(handed, decode_total(floor, prompt, np.minimum(steps, 1)), own)
+        least.whole[visits] = own + decode_total(floor, prompt, steps)
+        engine = floor.engine
+        least.entrance[visits] = np.where(leased[visits], 0.0, engine.client + engine.front_end + engine.front_end_token * prompt)
+    for number, station in enumerate(servers.stations):
+        visits = np.flatnonzero(jobs.server == number + len(servers.engines))
+        least.whole[visits] = least.first[visits] = station_time(station, jobs.work[visits])
+    return least
+
+
+def station_time(station: Station, work: Floats) -> Floats:
+    """Seconds of jobs alone at a station."""
+    return np.asarray(work / min(station.cap, station.rate) + station.latency)
+
+
+def _answering(servers: Servers, jobs: Jobs) -> Ints:
+    """Visits whose tokens the user receives; stations emit none."""
+    return np.flatnonzero((jobs.answers > 0) & (jobs.server < len(servers.engines)))
+
+
+def _token_interval(jobs: Jobs, least: _Visits, owner: Ints, answering: Ints) -> Floats:
+    """Least (last - first token) / (tokens - 1): walked from the first answering visit, through signals at ends only."""
+    count = len(jobs.first) - 1
+    roots = answering[np.unique(owner[answering], return_index=True)[1]]
+    is_root = np.zeros(len(owner), dtype=bool)
+    is_root[roots] = True
+
+    def served(visits: Ints, ready: Floats) -> tuple[Floats, Floats]:
+        start = np.where(is_root[visits], -np.inf, ready + least.entrance[visits])
+        end = np.where(is_root[visits], least.whole[visits] - least.first[visits], start + least.whole[visits])
+        return start, end
+
+    _, _, end = walked(jobs, np.full(len(owner), -np.inf), served)
+    spans = np.zeros(count)
+    np.maximum.at(spans, owner[answering], np.maximum(end[answering], 0.0))
+    tokens = np.bincount(owner[answering], weights=jobs.emit[answering], minlength=count)
+    return np.where(tokens >= 2, spans / np.maximum(tokens - 1, 1), np.nan)
+
+
+def _queued_completion(servers: Servers, jobs: Jobs, floors: list[Envelope], served: np.ndarray, source: tuple[Requests, Ints]) -> Floats:
+    """Floor on when a prompt completes behind those before it on its rank (s); nan where the preconditions fail."""
+    requests, owner = source
+    known = len(requests.arrival) if requests.clients == 0 else requests.clients
+    out = np.full(len(owner), np.nan)
+    for number, floor in enumerate(floors):
+        every = np.flatnonzero((jobs.server == number) & served)
+        if not _order_is_known(jobs, floor.engine, every) or (requests.clients > 0 and not served.all()):
+            continue
+        visits = every[owner[every] < known]
+        arrival = requests.arrival[owner[visits]]
+        fresh = _fresh(jobs, visits)
+        prompt = jobs.prompt[visits].astype(float)
+        turn = np.arange(len(visits)) % (floor.engine.replicas * floor.engine.ranks)
+        intake = floor.engine.front_end + floor.engine.front_end_token * prompt
+        entered = lindley(arrival, intake, turn // floor.engine.ranks) + floor.engine.client
+        out[visits] = lindley(entered, prompt_work(floor, fresh, prompt - fresh), turn)
+    return out
+
+
+def _order_is_known(jobs: Jobs, engine: Engine, visits: Ints) -> bool:
+    """Whether arrivals alone decide which rank serves a visit and in what order, one visit per request."""
+    entered = (jobs.need[visits] == 0).all() and (jobs.handed[visits] == 0).all() and not np.isin(visits, jobs.lease).any()
+    return bool(len(visits) and entered and engine.router == ROUND_ROBIN and engine.lanes == 1 and engine.long_prefill_threshold == 0)
+
+
+def lindley(arrival: Floats, work: Floats, queue: Ints) -> Floats:
+    """Completion times of work done first come first served in each of several queues: D_i = max(A_i, D_prev) + w_i.
+
+    >>> lindley(np.array([0.0, 1.0, 9.0]), np.array([4.0, 2.0, 1.0]), np.array([0, 0, 0]))
+    array([ 4.,  6., 10.])
+    """
+    out = np.empty(len(arrival))
+    order = np.argsort(queue, kind="stable")
+    cuts = np.flatnonzero(np.diff(queue[order])) + 1
+    for part in np.split(order, cuts):
+        done = np.cumsum(work[part])
+        out[part] = done + np.maximum.accumulate(arrival[part] - (done - work[part]))
+    return out
+
+
+def _makespan(servers: Servers, jobs: Jobs, floors: list[Envelope], e2e: Floats, source: tuple[Requests, Ints]) -> float:
+    """Floor on first arrival to last completion: the latest request, and the busiest server's work."""
+    requests, owner = source
+    kept = ~np.isnan(e2e)
+    if not kept.any():
+        return 0.0
+    served = kept[owner]
+    spans = [
+        _server_span(servers, jobs, floors, number, np.flatnonzero((jobs.server == number) & served))
+        for number in range(len(servers.names))
+    ]
+    if requests.clients == 0:
+        return max(float((requests.arrival + e2e)[kept].max() - requests.arrival[0]), *spans)
+    thought = np.where(np.arange(len(e2e)) >= requests.clients, requests.think, 0.0)
+    return max(float((e2e + thought)[kept].sum() / requests.clients), float(np.nanmax(e2e)), *spans)
+
+
+def _server_span(servers: Servers, jobs: Jobs, floors: list[Envelope], number: int, visits: Ints) -> float:
+    """Least seconds in which one server can do all its visits' work; prompts and decodes may share steps, so not their sum."""
+    if number >= len(floors):
+        return float(jobs.work[visits].sum() / servers.stations[number - len(floors)].rate)
+    floor, load = floors[number], servers.loads[number]
+    fresh, steps, prompt = _fresh(jobs, visits), _decode_steps(jobs, visits), jobs.prompt[visits].astype(float)
+    start = prompt - fresh
+    contexts = steps * (prompt + 0.5 * (steps + 1))
+    pairs = 0.5 * (prompt**2 - start**2)
+    tokens = float((fresh + steps).sum())
+    seconds = (
+        float(prompt_work(floor, fresh, start).sum()),
+        float(steps.sum()) * decode_work(floor),
+        tokens * load.flop_seconds_token + float((pairs + contexts).sum()) * load.flop_seconds_pair,
+        float(contexts.sum()) * load.byte_seconds_context,
+        tokens * load.link_seconds_token,
+    )
+    lanes = 1.0 if floor.engine.lanes == 1 else min(floor.cost.stage_share, 1.0)
+    return max(seconds[0] * lanes, seconds[1] * lanes, *seconds[2:]) / (floor.engine.replicas * floor.engine.ranks)

@@ -1,0 +1,93 @@
+"""Demand on every resource of every server, on the realised requests: the one verdict that all fidelities share.
+
+An open loop is *saturated* iff some demand is >= 1. The sharp test of an engine is ``steps``: offered rate over the largest
+rate that its step time can keep up with, within its token budget, sequence slots and KV blocks (`capacity`); the mean field
+has no operating point beyond it. Seconds per second of compute, memory bandwidth and interconnect are marginal work at
+speed of light, summed over prefill and decode per *resource*, since mixed steps overlap them: each is necessary only, and
+says what a pool is short of. ``sequences`` and ``KV blocks`` are the shares held, by Little's law.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mist_dse.analytic.pool import Operation, Variants, intake_demand, occupancy, operation
+from mist_dse.analytic.traffic import Traffic, realised_rate, realised_scv, realised_span, visit_traffic
+from mist_dse.rows import Engine, Floats, Jobs, Load, Requests, Servers, Station, StepCost
+
+Demands = dict[str, dict[str, float]]
+
+
+def demand(servers: Servers, jobs: Jobs, requests: Requests, *, rate: float | None = None) -> Demands:
+    """Demand per server and resource, by name; at the offered rate unless one is given (1/s of requests)."""
+    offered = offered_rate(requests) if rate is None else rate
+    scv, count = realised_scv(requests), len(requests.arrival)
+    span = realised_span(requests) if requests.clients == 0 else np.inf
+    result: Demands = {}
+    for number, name in enumerate(servers.names):
+        visits = np.flatnonzero(jobs.server == number)
+        share = len(visits) / max(count, 1)
+        if number >= len(servers.engines):
+            result[name] = station_demand(servers.stations[number - len(servers.engines)], jobs.work[visits], offered * share)
+        elif len(visits):
+            traffic = visit_traffic(jobs, visits, offered * share, scv=scv, horizon=span)
+            rows = (servers.costs[number], servers.loads[number], servers.engines[number])
+            result[name] = {resource: float(value[0]) for resource, value in pool_demand(*rows, traffic).items()}
+        else:
+            result[name] = {"steps": 0.0}
+    return result
+
+
+def saturated(demands: Mapping[str, Mapping[str, float]], requests: Requests) -> bool:
+    """Whether an open loop asks more than some server can give; a closed loop waits for its own answers and never does."""
+    return requests.clients == 0 and highest(demands)[2] >= 1.0
+
+
+def highest(demands: Mapping[str, Mapping[str, float]]) -> tuple[str, str, float]:
+    """(server, resource, value) of the highest demand."""
+    rows = [(value, server, resource) for server, row in demands.items() for resource, value in row.items()]
+    value, server, resource = max(rows, key=lambda row: row[0])
+    return server, resource, value
+
+
+def offered_rate(requests: Requests) -> float:
+    """Requests per second that an open loop offers, realised; nan for a closed loop, whose rate is an outcome (`steady`)."""
+    return float("nan") if requests.clients else realised_rate(requests)
+
+
+def pool_demand(cost: StepCost, load: Load, engine: Engine, traffic: Traffic, variants: Variants | None = None) -> dict[str, Floats]:
+    """Demand per resource for arrays of variants of one engine pool (None: the engine itself).
+
+    No resource can be asked for longer than the steps that use it, so none exceeds ``steps``; KV that outlives its visit can.
+    """
+    op = operation(cost, engine, traffic, variants)
+    kv, sequences = occupancy(engine, traffic, op)
+    rows = {
+        **roofline_demand(load, engine, traffic, op),
+        "sequences": sequences,
+        "KV blocks": kv if traffic.hold > 0 else np.minimum(kv, op.demand),
+    }
+    rows = {name: value if name == "KV blocks" else np.minimum(value, op.demand) for name, value in rows.items()}
+    return {"steps": op.demand, **rows, "front end": intake_demand(engine, traffic, op)}
+
+
+def roofline_demand(load: Load, engine: Engine, traffic: Traffic, op: Operation) -> dict[str, Floats]:
+    """Seconds per second of each device resource, weights read once per step of the largest sustainable batch."""
+    end = traffic.fresh + traffic.start
+    pairs = float((0.5 * (end**2 - traffic.start**2) + traffic.fresh * 0.5).mean()) + traffic.decodes * traffic.context
+    tokens = traffic.tokens + traffic.decodes
+    least_steps = np.maximum(traffic.decodes / np.maximum(op.slots, 1.0), tokens / op.variants.max_num_batched_tokens)
+    return {
+        "compute": op.rate * (load.flop_seconds_token * tokens + load.flop_seconds_pair * pairs),
+        "memory bandwidth": op.rate
+        * (load.byte_seconds_step * least_steps + load.byte_seconds_context * traffic.decodes * traffic.context),
+        "interconnect": op.rate * load.link_seconds_token * tokens,
+    }
+
+
+def station_demand(station: Station, work: Floats, rate: float) -> dict[str, float]:
+    """Demand of jobs of ``work`` that come at ``rate`` on a station's shared rate, and on its slots at full pace."""
+    if not len(work) or rate == 0:
+        return {"rate": 0.0}
+    mean = float(np.mean(work))
+    return {"rate": rate * mean / station.rate, "slots": rate * mean / min(station.cap, station.rate) / station.slots}

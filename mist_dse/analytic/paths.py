@@ -1,0 +1,51 @@
+"""The visit graph of every request, walked for all requests at once, one visit of each at a time.
+
+Visits of a request are numbered so that signals go forward. A visit is ready at its last signal, or where it needs fewer
+signals than it has edges, at the earliest one (a floor for any order of arrival).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mist_dse.rows import ON_START, Floats, Ints, Jobs
+
+Served = Callable[[Ints, Floats], tuple[Floats, Floats]]
+"""(visits, ready times) -> (start times, end times), called once per place in the request."""
+
+
+def walked(jobs: Jobs, entry: Floats, served: Served) -> tuple[Floats, Floats, Floats]:
+    """(ready, start, end) of every visit, where visits without signals to wait for are ready at ``entry`` [v]."""
+    count = len(jobs.server)
+    incoming = np.bincount(jobs.edge_to, minlength=count)
+    latest, earliest = np.full(count, -np.inf), np.full(count, np.inf)
+    ready, start, end = entry.astype(float), np.full(count, np.nan), np.full(count, np.nan)
+    for visits in places(jobs):
+        waits = jobs.need[visits] > 0
+        signal = np.where(jobs.need[visits] >= incoming[visits], latest[visits], earliest[visits])
+        ready[visits] = np.where(waits, signal, entry[visits])
+        start[visits], end[visits] = served(visits, ready[visits])
+        edges, source = edges_of(jobs, visits)
+        when = np.where(jobs.edge_on[edges] == ON_START, start[source], end[source])
+        np.maximum.at(latest, jobs.edge_to[edges], when)
+        np.minimum.at(earliest, jobs.edge_to[edges], when)
+    return ready, start, end
+
+
+def places(jobs: Jobs) -> list[Ints]:
+    """Visits that stand first in their request, second, and so on."""
+    counts = np.diff(jobs.first)
+    return [jobs.first[:-1][counts > place] + place for place in range(int(counts.max(initial=0)))]
+
+
+def edges_of(jobs: Jobs, visits: Ints) -> tuple[Ints, Ints]:
+    """The edges that leave ``visits``, and the visit that each leaves."""
+    counts = jobs.edge_first[visits + 1] - jobs.edge_first[visits]
+    source = np.repeat(visits, counts)
+    begin = np.repeat(np.cumsum(counts) - counts, counts)
+    return jobs.edge_first[source] + np.arange(len(source)) - begin, source
+
+
+def request_of_visit(jobs: Jobs) -> Ints:
+    """The request that each visit belongs to."""
+    return np.repeat(np.arange(len(jobs.first) - 1), np.diff(jobs.first))

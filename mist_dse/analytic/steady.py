@@ -1,0 +1,215 @@
+"""The mean field of one lowered design: the pools of `pool`, put together by `combine`, with the verdict of `demand`.
+
+One engine pool that does everything, or a pool that computes prompts and one that is handed their KV through stations.
+A closed loop has no rate of its own: by Little's law it settles where rate x (mean end-to-end time + think time) is the
+number of clients; pools are evaluated on a grid of rates in one call and the crossing is interpolated.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mist_dse.analytic.bound import rejected_requests, unloaded
+from mist_dse.analytic.combine import DesignSteady, colocated, combine
+from mist_dse.analytic.demand import Demands, demand, highest, offered_rate, saturated
+from mist_dse.analytic.pool import PoolSteady, Variants, operation, pool_steady, variants_of
+from mist_dse.analytic.queueing import Service, many_wait
+from mist_dse.analytic.spread import Spread
+from mist_dse.analytic.traffic import Traffic, realised_scv, realised_span, visit_traffic
+from mist_dse.rows import Floats, Ints, Jobs, Requests, Servers
+
+RATES = 96
+"""Rates at which a closed loop is tried."""
+
+
+class SteadyResult(NamedTuple):
+    """Stationary figures of one design (s, 1/s)."""
+
+    ttft: Spread
+    tpot: Spread
+    e2e: Spread
+    rate: float  # completed requests per second
+    saturated: bool
+    demand: Demands
+    bottleneck: str  # "server: resource"
+    pools: dict[str, dict[str, float]]
+    completed: int
+    rejected: int
+
+
+class _Design(NamedTuple):
+    """What an evaluation at some rate needs."""
+
+    servers: Servers
+    jobs: Jobs
+    engines: tuple[int, ...]  # engine pools in the order in which requests meet them
+    visits: tuple[Ints, ...]  # of each
+    ahead: float  # s from arrival to the first engine, and
+    delay: float  # s between the engines, unloaded means
+    scv: float
+    horizon: float
+    hold: float
+    requests: int
+
+
+def steady(servers: Servers, jobs: Jobs, requests: Requests) -> SteadyResult:
+    """Figures of one design at the realised rate, or at the rate that a closed loop settles at."""
+    design = _design(servers, jobs, requests)
+    rejected = int(rejected_requests(servers, jobs).sum())
+    rate = offered_rate(requests) if requests.clients == 0 else closed_rate(design, requests)
+    figures, pools = _figures(design, np.array([rate]))
+    asked = demand(servers, jobs, requests, rate=rate)
+    ttft, tpot, e2e = (Spread(*(np.asarray(value.reshape(-1)[0]) for value in spread)) for spread in figures[1:])
+    if requests.clients:
+        ttft, e2e = (spread.shifted(_burst(design, requests)) for spread in (ttft, e2e))
+    names = [servers.names[number] for number in design.engines]
+    table = {name: _pool_row(pool, asked[name]) for name, pool in zip(names, pools, strict=True)}
+    limit = max(highest(asked)[2], 1.0) if requests.clients == 0 else 1.0
+    return SteadyResult(ttft, tpot, e2e, rate / limit, saturated(asked, requests), asked, bottleneck(design, pools, asked, rate), table,
+                        len(requests.arrival) - rejected, rejected)  # fmt: skip
+
+
+def _pool_row(pool: PoolSteady, asked: dict[str, float]) -> dict[str, float]:
+    names = ("demand", "batch", "utilisation", "kv", "sequences", "wait", "steps")
+    return {name: float(getattr(pool, name)[0]) for name in names} | {
+        f"demand {key}": value for key, value in asked.items() if key != "steps"
+    }
+
+
+def _design(servers: Servers, jobs: Jobs, requests: Requests) -> _Design:
+    engines = [number for number in range(len(servers.engines)) if (jobs.server == number).any()]
+    engines.sort(key=lambda number: int(np.flatnonzero(jobs.server == number)[0]))
+    visits = tuple(np.flatnonzero(jobs.server == number) for number in engines)
+    handed = [bool((jobs.handed[each] > 0).all()) for each in visits]
+    if handed not in ([False], [False, True]):
+        raise ValueError(
+            f"steady covers one engine pool, or one that computes prompts and one that is handed them: these visits use {len(engines)}"
+        )
+    ready, _, end = unloaded(servers, jobs)
+    ahead = float(ready[visits[0]].mean())
+    delay, hold = 0.0, 0.0
+    if len(engines) == 2:
+        owner = np.repeat(np.arange(len(jobs.first) - 1), np.diff(jobs.first))
+        prompt_end = np.full(len(jobs.first) - 1, np.nan)
+        prompt_end[owner[visits[0]]] = end[visits[0]]
+        delay = float(np.maximum(ready[visits[1]] - prompt_end[owner[visits[1]]], 0).mean())
+        hold = delay * len(visits[1]) / len(visits[0])
+    span = realised_span(requests) if requests.clients == 0 else np.inf
+    scv = realised_scv(requests) if requests.clients == 0 else 1.0
+    return _Design(servers, jobs, tuple(engines), visits, ahead, delay, scv, span, hold, max(len(requests.arrival), 1))
+
+
+def _traffic(design: _Design, place: int, rate: Floats) -> Traffic:
+    visits = design.visits[place]
+    hold = design.hold if place == 0 else 0.0
+    share = len(visits) / design.requests
+    return visit_traffic(design.jobs, visits, rate * share, scv=design.scv, horizon=design.horizon, hold=hold)
+
+
+def _pool(design: _Design, place: int, rate: Floats) -> tuple[PoolSteady, Traffic]:
+    number = design.engines[place]
+    engine = design.servers.engines[number]
+    traffic = _traffic(design, place, rate)
+    variants = Variants(*(np.broadcast_to(value, rate.shape) for value in variants_of(engine)))
+    return pool_steady(design.servers.costs[number], engine, traffic, variants), traffic
+
+
+def _figures(design: _Design, rate: Floats) -> tuple[DesignSteady, tuple[PoolSteady, ...]]:
+    """Figures at each rate [r], and the pools behind them."""
+    whole, traffic = _pool(design, 0, rate)
+    if len(design.engines) == 1:
+        spread = _correlation(traffic.fresh, traffic.steps)
+        found = colocated(whole._replace(first=whole.first.shifted(design.ahead)), spread)
+        return found, (whole,)
+    second, handed = _pool(design, 1, rate)
+    shifted = whole._replace(first=whole.first.shifted(design.ahead))
+    known = bool(design.jobs.answers[design.visits[0]].any())
+    delay = design.delay + _station_wait(design, rate)
+    source = "prefill" if known else "decode"
+    spread = _correlation(handed.start, handed.steps)
+    each = [slice(i, i + 1) for i in range(len(rate))]
+    pairs = [combine(shifted.at(i), second.at(i), handed, delay=delay[i], first_token_from=source, correlation=spread) for i in each]
+    found = _diagonal(pairs)
+    return found, (whole, second)
+
+
+def _diagonal(pairs: list[DesignSteady]) -> DesignSteady:
+    def joined(values: list[Floats]) -> Floats:
+        return np.concatenate([np.ravel(value) for value in values])
+
+    spreads = [Spread(*(joined([getattr(pair, name)[k] for pair in pairs]) for k in range(4))) for name in ("ttft", "tpot", "e2e")]
+    return DesignSteady(joined([pair.demand for pair in pairs]), *spreads)
+
+
+def _correlation(first: Floats, second: Floats) -> float:
+    """Correlation of two lengths; 0 where one does not vary."""
+    if len(first) < 2 or first.std() == 0 or second.std() == 0:
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _station_wait(design: _Design, rate: Floats) -> Floats:
+    """Mean seconds lost to other jobs at the stations, per request that meets them."""
+    waits = np.zeros_like(rate)
+    for number, station in enumerate(design.servers.stations):
+        visits = np.flatnonzero(design.jobs.server == number + len(design.servers.engines))
+        if not len(visits):
+            continue
+        work = design.jobs.work[visits] / min(station.cap, station.rate)
+        moments = (np.full_like(rate, (work**k).mean()) for k in (1, 2, 3))
+        servers = np.full_like(rate, max(min(station.slots, station.rate / min(station.cap, station.rate)), 1.0))
+        asked = Service(rate * len(visits) / design.requests, *moments)
+        waits = waits + many_wait(asked, np.ones_like(rate), servers, design.horizon).mean
+    return waits
+
+
+def closed_rate(design: _Design, requests: Requests) -> float:
+    """Requests per second at which ``clients`` are all either served or thinking."""
+    limit = min(_sustainable(design, place) for place in range(len(design.engines)))
+    grid = limit * (1 - np.geomspace(1, 1e-4, RATES) + 1e-4)
+    figures, _ = _figures(design, grid)
+    busy = grid * (figures.e2e.mean + float(requests.think[requests.clients :].mean() if len(requests.think) > requests.clients else 0.0))
+    return float(np.interp(requests.clients, np.maximum.accumulate(busy), grid))
+
+
+def _sustainable(design: _Design, place: int) -> float:
+    """Largest rate of requests that one pool keeps up with."""
+    number = design.engines[place]
+    op = operation(design.servers.costs[number], design.servers.engines[number], _traffic(design, place, np.ones(1)))
+    return float(1 / op.demand[0])
+
+
+def _burst(design: _Design, requests: Requests) -> float:
+    """Mean seconds that the first ``clients`` arrivals, all at once, add: half their prompts' work, as a share of all requests."""
+    limit = _sustainable_prompts(design)
+    share = min(requests.clients / max(len(requests.arrival), 1), 1.0)
+    return share * 0.5 * max(requests.clients - 1, 0) / limit
+
+
+def _sustainable_prompts(design: _Design) -> float:
+    """Prompts per second of the first pool with no decoding."""
+    number = design.engines[0]
+    traffic = _traffic(design, 0, np.ones(1))
+    alone = traffic._replace(steps=np.zeros_like(traffic.steps))
+    op = operation(design.servers.costs[number], design.servers.engines[number], alone)
+    return float(1 / op.demand[0])
+
+
+def bottleneck(design: _Design, pools: tuple[PoolSteady, ...], asked: Demands, rate: float) -> str:
+    """``server: resource``: the server of the highest demand, and what its steps (or its places) are short of."""
+    name, resource, _ = highest(asked)
+    names = [design.servers.names[number] for number in design.engines]
+    if name not in names or resource != "steps":
+        return f"{name}: {resource}"
+    place = names.index(name)
+    number, pool, row = design.engines[place], pools[place], asked[name]
+    full = max(("KV blocks", "sequences"), key=lambda key: row[key])
+    if row[full] >= 0.9:
+        return f"{name}: {full}"
+    load, engine = design.servers.loads[number], design.servers.engines[number]
+    weights = load.byte_seconds_step * float(pool.steps[0]) * engine.lanes
+    traffic = _traffic(design, place, np.array([rate]))
+    context = float(traffic.rate[0]) / (engine.replicas * engine.ranks) * traffic.decodes * traffic.context * load.byte_seconds_context
+    shares = {"compute": row["compute"], "memory bandwidth": weights + context, "interconnect": row["interconnect"]}
+    busiest = max(shares, key=lambda key: shares[key])
+    return f"{name}: {busiest if shares[busiest] >= 0.3 * float(pool.utilisation[0]) else 'fixed step time'}"

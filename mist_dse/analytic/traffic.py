@@ -1,0 +1,106 @@
+"""Traffic of one server: what its visits ask for and how they arrive, taken from the realised requests.
+
+Expectations are over the visits themselves. Service laws are kept on a grid of bins of equal count whose values are the
+bins' means: quantile midpoints would lose the tail of heavy-tailed lengths.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mist_dse.rows import Floats, Ints, Jobs, Requests
+
+BINS = 32
+
+
+class Traffic(NamedTuple):
+    """Visits (n) of one engine pool and their arrivals at the whole pool."""
+
+    rate: Floats  # 1/s, scalar or one per variant
+    scv: float  # squared coefficient of variation of the time between arrivals
+    horizon: float  # s from the first to the last arrival, inf for ever
+    fresh: Floats  # [n] prompt tokens to compute
+    start: Floats  # [n] tokens that stand before the prompt is computed
+    steps: Floats  # [n] decode steps
+    entering: bool  # visits come from the user: through front end and client
+    hold: float  # s that KV outlives a visit, mean
+    order: Ints  # [n] visits by fresh tokens
+    edges: Ints  # first place in ``order`` of each bin
+
+    @property
+    def tokens(self) -> float:
+        """Prompt tokens to compute per visit."""
+        return float(self.fresh.mean())
+
+    @property
+    def decodes(self) -> float:
+        """Decode steps per visit."""
+        return float(self.steps.mean())
+
+    @property
+    def context(self) -> float:
+        """Mean context of a decode step (tokens): E[D (P + (D + 1) / 2)] / E[D] with prompt P and D steps."""
+        weight = self.steps.sum()
+        prompt = self.fresh + self.start
+        return float((self.steps * (prompt + 0.5 * (self.steps + 1))).sum() / weight) if weight > 0 else 0.0
+
+    def binned(self, values: Floats) -> Floats:
+        """Bin means of a value per visit."""
+        counts = np.diff(np.append(self.edges, len(self.order)))
+        return np.asarray(np.add.reduceat(values[self.order], self.edges) / counts)
+
+
+def engine_traffic(
+    fresh: ArrayLike,
+    steps: ArrayLike,
+    *,
+    start: ArrayLike = 0.0,
+    rate: Floats | float = 1.0,
+    scv: float = 1.0,
+    horizon: float = np.inf,
+    entering: bool = True,
+    hold: float = 0.0,
+) -> Traffic:
+    """Traffic from arrays per visit: prompt tokens to compute, decode steps, and tokens that stand already.
+
+    A visit that completes its prompt here has ``emit - 1`` decode steps; a handed one ``emit`` and no fresh tokens.
+    """
+    new = np.asarray(fresh, dtype=float)
+    order = np.argsort(new, kind="stable")
+    sizes = [len(part) for part in np.array_split(order, min(BINS, len(new)))]
+    edges = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)
+    standing = np.broadcast_to(np.asarray(start, dtype=float), new.shape)
+    return Traffic(np.asarray(rate, dtype=float), scv, horizon, new, standing, np.asarray(steps, dtype=float), entering, hold, order, edges)
+
+
+def visit_traffic(jobs: Jobs, visits: Ints, rate: Floats | float, *, scv: float, horizon: float, hold: float = 0.0) -> Traffic:
+    """Traffic of the engine visits numbered ``visits``; they enter from the user unless they wait for other visits."""
+    handed = jobs.handed[visits] > 0
+    fresh = np.where(handed, 0, np.maximum(jobs.prompt[visits] - jobs.computed[visits], 0))
+    steps = np.maximum(jobs.emit[visits] - 1 + handed, 0)
+    entering = bool((~handed).all())
+    return engine_traffic(
+        fresh, steps, start=jobs.prompt[visits] - fresh, rate=rate, scv=scv, horizon=horizon, entering=entering, hold=hold
+    )
+
+
+def realised_span(requests: Requests) -> float:
+    """Seconds from the first arrival to the last."""
+    return float(requests.arrival[-1] - requests.arrival[0]) if len(requests.arrival) else 0.0
+
+
+def realised_rate(requests: Requests) -> float:
+    """Arrivals per second of an open loop: n - 1 gaps in the span; 0 for a single request, inf if all come at once."""
+    gaps = len(requests.arrival) - 1
+    span = realised_span(requests)
+    if gaps <= 0:
+        return 0.0
+    return gaps / span if span > 0 else np.inf
+
+
+def realised_scv(requests: Requests) -> float:
+    """Squared coefficient of variation of the times between arrivals; 1 where there are too few or no times to tell."""
+    gaps = np.diff(requests.arrival)
+    mean = gaps.mean() if len(gaps) else 0.0
+    return float(gaps.var() / mean**2) if len(gaps) > 1 and mean > 0 else 1.0

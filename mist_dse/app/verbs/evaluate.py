@@ -1,0 +1,83 @@
+"""``mist-dse evaluate``: the numbers of one design under one workload."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from mist_dse.app.config import Job
+from mist_dse.app.errors import DONE, UNMET, UsageError, nearest
+from mist_dse.app.inputs import catalog_of, design_of, workload_of
+from mist_dse.app.output import csv_text, format_of, json_text, say, show, table_text
+from mist_dse.evaluation import evaluate
+from mist_dse.metrics import METRICS
+from mist_dse.report.text import metric_text, value_text
+from mist_dse.specs.design import Design
+from mist_dse.specs.evaluation import FIDELITIES, Evaluation
+from mist_dse.specs.workload import Workload
+
+LATENCIES = ("ttft", "tpot", "e2e")
+STATISTICS = ("mean", "p50", "p90", "p99")
+
+
+def status(job: Job) -> int:
+    """Evaluate and show; 1 where a requirement is not met."""
+    form, fidelity = format_of(job.config), str(job.config["fidelity"])
+    if fidelity not in FIDELITIES:
+        raise UsageError(f"fidelity={fidelity}: no such fidelity; {nearest(fidelity, FIDELITIES)}")
+    design, workload = design_of(job), workload_of(job)
+    prices = catalog_of(job).prices(str(job.config["prices"]))
+    result = evaluate(design, workload, fidelity=fidelity, prices=prices)
+    if form == "table":
+        show(table(result, design, workload))
+    else:
+        show(evaluation_json(result) if form == "json" else csv_text([evaluation_row(result)]))
+    if not result.feasible:
+        say(f"mist-dse: not feasible: {'; '.join(item.constraint for item in result.violations)}")
+    return DONE if result.feasible else UNMET
+
+
+def evaluation_json(result: Evaluation) -> str:
+    """The evaluation as one JSON object with the keys of the interface."""
+    fields = asdict(result)
+    order = ("design_id", "fidelity", "feasible", "violations")
+    return json_text({**{name: fields.get(name, getattr(result, name)) for name in order}, **fields})
+
+
+def evaluation_row(result: Evaluation) -> dict[str, Any]:
+    """The evaluation as one row: identity, feasibility, every metric, the bottleneck."""
+    reasons = "; ".join(item.constraint for item in result.violations)
+    identity = {"design_id": result.design_id, "fidelity": result.fidelity, "feasible": result.feasible, "violations": reasons}
+    counts = {"completed": result.completed, "rejected": result.rejected, "unfinished": result.unfinished}
+    return {**identity, **result.metrics, **counts, "bottleneck": result.bottleneck}
+
+
+def table(result: Evaluation, design: Design, workload: Workload) -> str:
+    """The evaluation for people: what was evaluated, latencies, other metrics, pools, breakdown."""
+    pools = " + ".join(f"{pool.name} {pool.replicas} x {pool.parallelism.devices} {pool.accelerator.name}" for pool in design.pools)
+    model = ", ".join(dict.fromkeys(pool.model.name for pool in design.pools))
+    blocks = [f"{design.name or result.design_id}: {model} on {pools}; workload {workload.name}; {result.fidelity}"]
+    if result.violations:
+        blocks.append(table_text([(item.kind, item.constraint) for item in result.violations], title="not feasible"))
+    blocks += [latencies(result.metrics), others(result), *shares(result.breakdown)]
+    return "\n".join(block for block in blocks if block)
+
+
+def latencies(metrics: Mapping[str, float | None]) -> str:
+    """TTFT, TPOT and E2E by statistic."""
+    rows = [(name, *(metric_text(f"{name}_{kind}", metrics.get(f"{name}_{kind}")) for kind in STATISTICS)) for name in LATENCIES]
+    return table_text(rows, header=("", *STATISTICS), numbers=range(1, 5))
+
+
+def others(result: Evaluation) -> str:
+    """The metrics that are not latencies, two to a line, and what limits the design."""
+    names = [name for name in METRICS if name.split("_")[0] not in LATENCIES and result.metrics.get(name) is not None]
+    cells = [(name, metric_text(name, result.metrics[name])) for name in names]
+    pairs = [(*left, *right) for left, right in zip(cells[::2], [*cells[1::2], ("", "")], strict=False)]
+    bottleneck = [("bottleneck", result.bottleneck)] if result.bottleneck else []
+    return "\n".join(part for part in (table_text(pairs, numbers=(1, 3)), table_text(bottleneck)) if part)
+
+
+def shares(breakdown: Mapping[str, Mapping[str, float]]) -> Sequence[str]:
+    """Where the mean request spends its time, by stage and cause."""
+    rows = [(stage, cause, value_text(time, "s")) for stage, causes in breakdown.items() for cause, time in causes.items() if time > 0]
+    return [table_text(rows, title="mean time of a request", numbers=(2,))] if rows else []

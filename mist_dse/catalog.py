@@ -1,0 +1,377 @@
+"""The catalogue: plain YAML files, one thing per file, read on demand into specs.
+
+`Catalog` looks a name up in a search path of folders (a user's own first), follows aliases, and caches what it has read.
+`build_design` and `build_workload` turn plain dictionaries into specs, for files and command lines alike. A mistake is one
+`CatalogError` line with the nearest names. No Hydra: a notebook reads the same files.
+"""
+
+import copy
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import yaml
+
+from mist_dse import catalog_schema as schema
+from mist_dse.catalog_errors import CatalogError, closest, keys_of, nearest, validated
+from mist_dse.specs._check import SpecError
+from mist_dse.specs.design import Batching, Datatypes, Design, EngineProfile, Handoff, Parallelism, Pool
+from mist_dse.specs.hardware import Accelerator, Host, Link, MemoryTier, OperatorFit, Peaks, Price, PriceBook, Topology, TopologyTier
+from mist_dse.specs.model import ModelSpec
+from mist_dse.specs.pipeline import Pipeline, Stage
+from mist_dse.specs.workload import Arrivals, Lengths, Slo, Workload
+
+__all__ = ["GROUPS", "Catalog", "CatalogError", "build_design", "build_workload", "conf_dir", "load_design", "with_changes"]
+
+GROUPS = ("accelerator", "host", "link", "tier", "topology", "model", "engine", "pipeline", "price", "workload", "design", "slo")
+"""Folders of the catalogue that this module turns into specs."""
+
+OTHER_ITEMS = ("vcpu", "cpu_machine")
+"""What a price book may list besides accelerators and hosts: one virtual CPU, one CPU machine."""
+
+T = TypeVar("T")
+
+
+def conf_dir() -> Path:
+    """The packaged ``conf`` folder: inside an installed package, or at the root of a source checkout."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if folder.is_dir():
+            return folder
+    raise CatalogError(f"no conf folder beside {package}: reinstall mist_dse, or name your own folders")
+
+
+class Catalog:
+    """Entries by group and name, from ``directories`` in order: the first folder that has a name wins."""
+
+    def __init__(self, directories: Sequence[Path | str] | None = None) -> None:
+        self.directories = tuple(Path(folder) for folder in directories) if directories else (conf_dir(),)
+        self._files: dict[str, dict[str, Path]] = {}
+        self._aliases: dict[str, dict[str, str]] = {}
+        self._data: dict[Path, dict[str, Any]] = {}
+        self._specs: dict[tuple[str, str], Any] = {}
+
+    def names(self, group: str) -> list[str]:
+        """Names of a group's entries, sorted; ``CatalogError`` for a group that does not exist."""
+        return sorted(self._group(group))
+
+    def path(self, group: str, name: str, *, where: str = "") -> Path:
+        """The file of an entry, by name or alias; ``CatalogError`` with the nearest names if there is none (``where`` begins its line)."""
+        files = self._group(group)
+        if name in files:
+            return files[name]
+        aliases = self._alias_table(group)
+        found = aliases.get(_folded(name))
+        if found is None:
+            close = list(dict.fromkeys(aliases[alias] for alias in closest(_folded(name), aliases, count=12)))[:3]
+            raise CatalogError(f"{where}{group} {name!r} is not in the catalogue; {nearest(name, files, close)}")
+        return files[found]
+
+    def data(self, group: str, name: str, *, where: str = "") -> dict[str, Any]:
+        """An entry's plain data, as written; a copy that may be changed."""
+        return copy.deepcopy(self._read(self.path(group, name, where=where)))
+
+    def accelerator(self, name: str, *, where: str = "") -> Accelerator:
+        """An accelerator with its scale-up link and fitted operators."""
+        return self._spec("accelerator", name, where, self._accelerator)
+
+    def host(self, name: str, *, where: str = "") -> Host:
+        """A host CPU socket."""
+        return self._spec("host", name, where, lambda name, path: _plain(Host, schema.HostEntry, name, self._read(path), path))
+
+    def link(self, name: str, *, where: str = "") -> Link:
+        """A link technology."""
+        return self._spec("link", name, where, lambda name, path: _plain(Link, schema.LinkEntry, name, self._read(path), path))
+
+    def tier(self, name: str, *, where: str = "") -> MemoryTier:
+        """A memory or storage tier."""
+        return self._spec("tier", name, where, lambda name, path: _plain(MemoryTier, schema.TierEntry, name, self._read(path), path))
+
+    def model(self, name: str, *, where: str = "") -> ModelSpec:
+        """A model's shape."""
+        return self._spec("model", name, where, lambda name, path: _plain(ModelSpec, schema.ModelEntry, name, self._read(path), path))
+
+    def engine(self, name: str, *, where: str = "") -> EngineProfile:
+        """An engine profile."""
+        return self._spec("engine", name, where, lambda name, path: _plain(EngineProfile, schema.EngineEntry, name, self._read(path), path))
+
+    def topology(self, name: str, *, where: str = "") -> Topology:
+        """A topology with its links and host."""
+        return self._spec("topology", name, where, self._topology)
+
+    def pipeline(self, name: str, *, where: str = "") -> Pipeline:
+        """A pipeline of stages."""
+        return self._spec("pipeline", name, where, self._pipeline)
+
+    def prices(self, name: str, *, where: str = "") -> PriceBook:
+        """A price book."""
+        return self._spec("price", name, where, self._prices)
+
+    def slo(self, name: str, *, where: str = "") -> Slo:
+        """A service-level objective."""
+        return self._spec("slo", name, where, self._slo)
+
+    def workload(self, name: str, **overrides: Any) -> Workload:
+        """A workload; an override is a key of the file, a key of its arrivals (``rate=2``) or a dotted path."""
+        path = self.path("workload", name)
+        data = with_changes("workload", self._read(path), overrides, where=str(path))
+        return build_workload({"name": path.stem} | data, where=str(path), catalog=self)
+
+    def design(self, name: str, **overrides: Any) -> Design:
+        """A design; an override is a key of the file, a key of a pool (set in every pool) or a dotted path."""
+        path = self.path("design", name)
+        data = with_changes("design", self._read(path), overrides, where=str(path))
+        return build_design({"name": path.stem} | data, self, where=str(path))
+
+    def _group(self, group: str) -> dict[str, Path]:
+        if group not in self._files:
+            folders = [folder / group for folder in self.directories if (folder / group).is_dir()]
+            if not folders and group not in GROUPS:
+                raise CatalogError(f"there is no group {group!r} in the catalogue; {nearest(group, GROUPS)}")
+            self._files[group] = {path.stem: path for folder in reversed(folders) for path in folder.glob("*.yaml")}
+        return self._files[group]
+
+    def _alias_table(self, group: str) -> dict[str, str]:
+        if group not in self._aliases:
+            table: dict[str, str] = {}
+            for name, path in self._group(group).items():
+                data = self._read(path)
+                extra = data.get("aliases")
+                for alias in (name, data.get("hf_id"), *(extra if isinstance(extra, list) else ())):
+                    if isinstance(alias, str) and alias:
+                        table.setdefault(_folded(alias), name)
+            self._aliases[group] = table
+        return self._aliases[group]
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        if path not in self._data:
+            self._data[path] = _yaml(path)
+        return self._data[path]
+
+    def _spec(self, group: str, name: str, where: str, build: Callable[[str, Path], T]) -> T:
+        path = self.path(group, name, where=where)
+        key = (group, path.stem)
+        if key not in self._specs:
+            self._specs[key] = build(path.stem, path)
+        found: T = self._specs[key]
+        return found
+
+    def _accelerator(self, name: str, path: Path) -> Accelerator:
+        values = validated(schema.AcceleratorEntry, self._read(path), str(path)).values()
+        scale_up = values.pop("scale_up")
+        with _located(str(path), "operators"):
+            operators = tuple(OperatorFit(**fit) for fit in values.pop("operators"))
+        with _located(str(path), "peaks"):
+            peaks = Peaks(**values.pop("peaks"))
+        link = self.link(scale_up["link"], where=f"{path}: scale_up.link: ")
+        with _located(str(path), ""):
+            return Accelerator(name=name, peaks=peaks, operators=operators, scale_up=link, scale_up_domain=scale_up["domain"], **values)
+
+    def _topology(self, name: str, path: Path) -> Topology:
+        entry = validated(schema.TopologyEntry, self._read(path), str(path))
+        host = self.host(entry.host, where=f"{path}: host: ") if entry.host else None
+        tiers = []
+        for index, tier in enumerate(entry.tiers):
+            link = self.link(tier.link, where=f"{path}: tiers.{index}.link: ") if tier.link else None
+            with _located(str(path), f"tiers.{index}"):
+                tiers.append(TopologyTier(name=tier.name, size=tier.size, link=link, oversubscription=tier.oversubscription))
+        with _located(str(path), ""):
+            return Topology(name=name, tiers=tuple(tiers), host=host, hosts_per_node=entry.hosts_per_node, source=entry.source["default"])
+
+    def _pipeline(self, name: str, path: Path) -> Pipeline:
+        entry = validated(schema.PipelineEntry, self._read(path), str(path))
+        stages = tuple(Stage(name=stage.name, kind=stage.kind, after=tuple(stage.after)) for stage in entry.stages)
+        with _located(str(path), "stages"):
+            return Pipeline(name=name, stages=stages, source=entry.source["default"])
+
+    def _prices(self, name: str, path: Path) -> PriceBook:
+        entry = validated(schema.PriceBookEntry, self._read(path), str(path))
+        known = (*self.names("accelerator"), *self.names("host"), *OTHER_ITEMS)
+        prices = []
+        for item, price in entry.prices.items():
+            if item not in known:
+                raise CatalogError(f"{path}: prices: {item!r} is neither an accelerator nor a host; {nearest(item, known)}")
+            facts = price.model_dump(exclude={"price"})
+            with _located(str(path), f"prices.{item}"):
+                prices.append(Price(item=item, usd_per_hour=price.price, **facts))
+        return PriceBook(name=name, prices=tuple(prices), billing=entry.billing, date=entry.date, source=entry.source["default"])
+
+    def _slo(self, name: str, path: Path) -> Slo:
+        entry = validated(schema.SloFile, self._read(path), str(path))
+        return _slo(entry, str(path), "")
+
+
+def load_design(name: str, *, model: str | None = None, accelerator: str | None = None, engine: str | None = None,
+                topology: str | None = None, catalog: Catalog | None = None) -> Design:  # fmt: skip
+    """The catalogued design ``name`` with the given entries in every pool.
+
+    >>> load_design("tp4_colocated", accelerator="h200").pools[0].accelerator.name
+    'h200'
+    """
+    given = {"model": model, "accelerator": accelerator, "engine": engine, "topology": topology}
+    return (catalog or Catalog()).design(name, **{key: value for key, value in given.items() if value is not None})
+
+
+def with_changes(group: str, data: Mapping[str, Any], changes: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
+    """A copy of the plain data of a design or a workload (``group``) with each change made.
+
+    A change names a key of the file, a key of a pool (set in every pool) or of the arrivals, or a dotted path (``*`` = every one).
+    """
+    if group == "design":
+        part, top, short = "pools.*", keys_of(schema.DesignEntry), keys_of(schema.PoolEntry)
+    else:
+        part, top, short = "arrivals", keys_of(schema.WorkloadEntry), keys_of(schema.ArrivalsEntry)
+    result = copy.deepcopy(dict(data))
+    for key, value in changes.items():
+        if key.split(".")[0] not in (*top, *short):
+            raise CatalogError(f"{where or group}: unknown key {key!r} (value {value!r}); {nearest(key, (*top, *short))}")
+        path = key if key.split(".")[0] in top else f"{part}.{key}"
+        _put(result, path.split("."), value)
+    return result
+
+
+def _put(data: dict[str, Any], path: list[str], value: Any) -> None:
+    head, *rest = path
+    if head == "*":
+        for name in data:
+            _put(data, [name, *rest], value)
+    elif not rest:
+        data[head] = value
+    else:
+        inner = data.setdefault(head, {})
+        if not isinstance(inner, dict):
+            raise CatalogError(f"{'.'.join(path)}: {head!r} holds {inner!r}, which has no keys to set")
+        _put(inner, rest, value)
+
+
+def build_design(data: Mapping[str, Any], catalog: Catalog, where: str = "design") -> Design:
+    """A design from plain data that names catalogue entries; ``where`` begins the line of a `CatalogError`."""
+    entry = validated(schema.DesignEntry, data, where)
+    pipeline = catalog.pipeline(entry.pipeline, where=f"{where}: pipeline: ")
+    topology = catalog.topology(entry.topology, where=f"{where}: topology: ")
+    stages = [stage.name for stage in pipeline.stages]
+    for name, pool in entry.pools.items():
+        _known(pool.hosts, stages, f"{where}: pools.{name}.hosts", f"stage of pipeline {pipeline.name}")
+    handoff = None
+    if entry.handoff is not None:
+        _known([entry.handoff.from_], list(entry.pools), f"{where}: handoff.from", "pool of the design")
+        _known([entry.handoff.to], list(entry.pools), f"{where}: handoff.to", "pool of the design")
+        handoff = Handoff(source=entry.handoff.from_, target=entry.handoff.to, mode=entry.handoff.mode)
+    pools = tuple(_pool(name, pool, catalog, where) for name, pool in entry.pools.items())
+    with _located(where, "pools"):
+        return Design(pipeline=pipeline, topology=topology, pools=pools, handoff=handoff, name=entry.name)
+
+
+def _pool(name: str, entry: schema.PoolEntry, catalog: Catalog, where: str) -> Pool:
+    place = f"{where}: pools.{name}"
+    model = catalog.model(entry.model, where=f"{place}.model: ")
+    accelerator = catalog.accelerator(entry.accelerator, where=f"{place}.accelerator: ")
+    engine = catalog.engine(entry.engine, where=f"{place}.engine: ")
+    with _located(where, f"pools.{name}.batching"):
+        batching = Batching(**entry.batching.model_dump())
+    with _located(where, f"pools.{name}"):
+        parallelism = Parallelism(tp=entry.tp, pp=entry.pp, dp=entry.dp, ep=entry.ep, cp=entry.cp)
+        return Pool(name=name, stages=tuple(entry.hosts), model=model, accelerator=accelerator, engine=engine, replicas=entry.replicas,
+                    parallelism=parallelism, dtypes=_datatypes(entry.dtype, model), batching=batching, router=entry.router,
+                    node=entry.at.node if entry.at else None)  # fmt: skip
+
+
+def _datatypes(entry: schema.DtypeEntry, model: ModelSpec) -> Datatypes:
+    """What the design says, and for the rest what the checkpoint holds: fp8 and 4-bit weights stay, all else is bf16."""
+    stored = next((dtype for dtype in ("fp8", "mxfp4", "int4") if model.native_dtype.startswith(dtype)), "bf16")
+    weight = entry.weight or stored
+    compute = "fp8" if entry.weight is None and stored == "fp8" else "bf16"
+    return Datatypes(weight=weight, kv=entry.kv or "bf16", compute=entry.compute or compute)
+
+
+def build_workload(data: Mapping[str, Any], where: str = "workload", *, catalog: Catalog | None = None) -> Workload:
+    """A workload from plain data; ``slo`` may be the name of a catalogued one. ``where`` begins the line of a `CatalogError`."""
+    slo = None
+    if isinstance(data, Mapping) and isinstance(data.get("slo"), str):
+        slo = (catalog or Catalog()).slo(data["slo"], where=f"{where}: slo: ")
+        data = {**data, "slo": None}
+    entry = validated(schema.WorkloadEntry, data, where)
+    if entry.slo is not None:
+        slo = _slo(entry.slo, where, "slo")
+    with _located(where, "arrivals"):
+        arrivals = Arrivals(**entry.arrivals.model_dump())
+    inputs, outputs = (_lengths(getattr(entry, key), where, key) for key in ("input_tokens", "output_tokens"))
+    rest = entry.model_dump(exclude={"arrivals", "input_tokens", "output_tokens", "slo", "name", "note"})
+    with _located(where, ""):
+        return Workload(name=entry.name or "workload", arrivals=arrivals, slo=slo,
+                        input_tokens=inputs, output_tokens=outputs, **rest)  # fmt: skip
+
+
+def _lengths(entry: schema.LengthsEntry | None, where: str, key: str) -> Lengths | None:
+    if entry is None:
+        return None
+    with _located(where, key):
+        return Lengths(**entry.model_dump())
+
+
+def _slo(entry: schema.SloFile, where: str, path: str) -> Slo:
+    with _located(where, path):
+        return Slo(per_request=tuple(entry.per_request.items()), limits=tuple(entry.limits))
+
+
+def _plain(spec: Callable[..., T], entry: type[schema.Entry], name: str, data: Mapping[str, Any], path: Path) -> T:
+    """The spec whose fields are the entry's keys."""
+    checked = validated(entry, data, str(path))
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in checked.values().items()}
+    kept = {field.name for field in fields(cast(Any, spec))}
+    about = {"verified": checked.verified, "note": checked.note}
+    with _located(str(path), ""):
+        return spec(name=name, **{key: value for key, value in (values | about).items() if key in kept})
+
+
+def _known(names: Sequence[str], choices: Sequence[str], where: str, what: str) -> None:
+    for name in names:
+        if name not in choices:
+            raise CatalogError(f"{where}: {name!r} is not a {what}; {nearest(name, choices)}")
+
+
+_FIELD = re.compile(r"(?:Pool [^:]+: |\w+\.)(\w+)\b")
+
+
+@contextmanager
+def _located(where: str, path: str) -> Iterator[None]:
+    """Turn a ``SpecError`` into a `CatalogError` with the place, the key that the message names added to ``path``."""
+    try:
+        yield
+    except SpecError as error:
+        match = _FIELD.match(str(error))
+        key = ".".join(part for part in (path, match[1] if match else "") if part)
+        raise CatalogError(f"{where}: {key}: {error}" if key else f"{where}: {error}") from None
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\s_-]+", "-", name.strip().casefold())
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, less its silence about a key that is written twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is written twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise CatalogError(f"{path}: {line}{error.problem or error.context}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise CatalogError(f"{path}: {str(error).splitlines()[0]}") from None
+    if not isinstance(data, dict):
+        raise CatalogError(f"{path}: {data!r} is not a mapping of keys to values")
+    return data

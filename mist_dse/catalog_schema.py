@@ -1,0 +1,376 @@
+"""What a catalogue file may say: strict schemas that turn plain YAML data into checked values in SI units.
+
+Every schema forbids unknown keys, every quantity carries a unit (`mist_dse.units`), every entry names its source. A mistake
+becomes one line (`mist_dse.catalog_errors`).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, create_model, model_validator
+
+from mist_dse.catalog_errors import keys_of, nearest
+from mist_dse.specs.design import BATCHING_POLICIES, HANDOFF_MODES, PACKINGS, ROUTERS, STORAGE_BYTES
+from mist_dse.specs.hardware import COMPUTE_DTYPES
+from mist_dse.specs.model import ModelSpec
+from mist_dse.specs.workload import ARRIVAL_KINDS, LENGTH_KINDS
+from mist_dse.units import quantity
+
+
+def _in(dimension: str) -> BeforeValidator:
+    return BeforeValidator(partial(quantity, dimension=dimension))
+
+
+def _one_of(choices: Iterable[str]) -> BeforeValidator:
+    known = tuple(choices)
+
+    def choice(value: object) -> object:
+        if value not in known:
+            close = nearest(value, known)
+            raise ValueError(f"{value!r} is unknown; {close}" + ("" if close.startswith("valid") else f" valid: {', '.join(known)}"))
+        return value
+
+    return BeforeValidator(choice)
+
+
+Amount = Annotated[float, _in("1")]
+ByteCount = Annotated[float, _in("B")]
+ByteRate = Annotated[float, _in("B/s")]
+FlopRate = Annotated[float, _in("FLOP/s")]
+Seconds = Annotated[float, _in("s")]
+PerSecond = Annotated[float, _in("1/s")]
+Watts = Annotated[float, _in("W")]
+UsdPerHour = Annotated[float, _in("USD/h")]
+Tokens = Annotated[float, _in("token")]
+Source = Annotated[dict[str, StrictStr], BeforeValidator(lambda value: {"default": value} if isinstance(value, str) else value)]
+Storage = Annotated[str, _one_of(STORAGE_BYTES)]
+
+
+class Strict(BaseModel):
+    """A mapping that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+
+class Entry(Strict):
+    """What every catalogue file may say about itself; ``source`` is text, or text per key with a ``default``."""
+
+    source: Source
+    confidence: StrictStr = ""
+    verified: StrictStr = ""
+    note: StrictStr = ""
+    aliases: list[StrictStr] = []
+
+    @model_validator(mode="after")
+    def _sources_name_keys(self) -> "Entry":
+        known = {"default", *keys_of(type(self))}
+        for key in self.source:
+            if key.split(".")[0] not in known:
+                raise ValueError(f"source names the key {key!r}, which is not one of this file; {nearest(key, known)}")
+        if not self.source.get("default"):
+            raise ValueError("source is missing its default: say where the numbers come from")
+        return self
+
+    def values(self) -> dict[str, Any]:
+        """The entry's own keys and values, without what it says about itself, plus ``source`` and ``confidence`` as text."""
+        own = self.model_dump(exclude={"source", "confidence", "verified", "note", "aliases"})
+        return own | {"source": self.source["default"], "confidence": self.confidence}
+
+
+class PeaksEntry(Strict):
+    """Dense matrix rates by datatype."""
+
+    fp32: FlopRate | None = None
+    tf32: FlopRate | None = None
+    bf16: FlopRate | None = None
+    fp8: FlopRate | None = None
+    int8: FlopRate | None = None
+    fp4: FlopRate | None = None
+
+
+class ScaleUpEntry(Strict):
+    """The link that a baseboard carries, and how many devices it joins."""
+
+    link: StrictStr
+    domain: StrictInt
+
+
+class OperatorEntry(Strict):
+    """Fitted coefficients of one operator family and datatype."""
+
+    family: Annotated[str, _one_of(("gemm", "attention_prefill", "attention_decode", "moe", "elementwise"))]
+    dtype: Annotated[str, _one_of(COMPUTE_DTYPES)]
+    overhead: Seconds
+    compute: Amount
+    memory: Amount
+    source: StrictStr
+
+
+class AcceleratorEntry(Entry):
+    """conf/accelerator/NAME.yaml."""
+
+    vendor: StrictStr
+    year: StrictInt
+    peaks: PeaksEntry
+    memory: ByteCount
+    visible_memory: ByteCount | None = None
+    memory_bandwidth: ByteRate
+    scale_up: ScaleUpEntry
+    host_link: ByteRate | None = None
+    nic: ByteRate | None = None
+    tdp: Watts | None = None
+    idle_power: Watts | None = None
+    operators: list[OperatorEntry] = []
+
+
+class HostEntry(Entry):
+    """conf/host/NAME.yaml: one CPU socket."""
+
+    vendor: StrictStr
+    year: StrictInt
+    cores: StrictInt
+    fp32: FlopRate
+    bf16: FlopRate | None = None
+    memory: ByteCount
+    memory_bandwidth: ByteRate
+    pq_scan: ByteRate | None = None
+    tdp: Watts | None = None
+
+
+class LinkEntry(Entry):
+    """conf/link/NAME.yaml."""
+
+    kind: Annotated[str, _one_of(("scale-up", "scale-out", "host"))]
+    bandwidth: ByteRate
+    latency: Seconds
+    efficiency: Amount = 0.8
+
+
+class TierEntry(Entry):
+    """conf/tier/NAME.yaml: a place to keep bytes."""
+
+    technology: StrictStr
+    scope: StrictStr
+    read: ByteRate
+    write: ByteRate | None = None
+    latency: Seconds
+    capacity: ByteCount | None = None
+
+
+class TopologyTierEntry(Strict):
+    """One tier of a topology."""
+
+    name: StrictStr
+    size: StrictInt
+    link: StrictStr | None = None
+    oversubscription: Amount = 1.0
+
+
+class TopologyEntry(Entry):
+    """conf/topology/NAME.yaml: tiers from the node outwards."""
+
+    tiers: list[TopologyTierEntry]
+    host: StrictStr | None = None
+    hosts_per_node: StrictInt = 2
+
+
+def _model_entry() -> type[Entry]:
+    """The schema of conf/model/NAME.yaml: the fields of `ModelSpec`, strictly typed."""
+    strict = {int: StrictInt, bool: StrictBool, str: StrictStr}
+    own = [field for field in fields(ModelSpec) if field.name not in ("name", "source", "confidence", "verified", "note")]
+    columns: dict[str, Any] = {f.name: (strict[f.type], ... if f.default is MISSING else f.default) for f in own}  # type: ignore[index]
+    return create_model("ModelEntry", __base__=Entry, __doc__=_model_entry.__doc__, **columns)
+
+
+ModelEntry = _model_entry()
+
+
+class EngineEntry(Entry):
+    """conf/engine/NAME.yaml: an engine profile."""
+
+    host_step: Seconds = 0.0
+    host_sequence: Seconds = 0.0
+    host_prefill: Seconds = 0.0
+    async_scheduling: StrictBool = False
+    linear_factor: Amount = 1.0
+    attention_factor: Amount = 1.0
+    mixing_factor: Amount = 1.0
+    overlap: Amount = 0.0
+    front_end: Seconds = 0.0
+    front_end_token: Seconds = 0.0
+    client: Seconds = 0.0
+    block_size: StrictInt = 16
+    memory_fraction: Amount = 0.9
+    reserve: ByteCount = 4e9
+    watermark: Amount = 0.0
+    reserve_full_isl: StrictBool = True
+    graph_sizes: list[StrictInt] = []
+    max_model_len: StrictInt | None = None
+    first_token_from: Annotated[str, _one_of(("prefill", "decode"))] = "prefill"
+
+
+class StageEntry(Strict):
+    """One stage of a pipeline."""
+
+    name: StrictStr
+    kind: StrictStr
+    after: list[StrictStr] = []
+
+
+class PipelineEntry(Entry):
+    """conf/pipeline/NAME.yaml."""
+
+    stages: list[StageEntry]
+
+
+class PriceEntry(Strict):
+    """One price of a book."""
+
+    price: UsdPerHour
+    provider: StrictStr
+    date: StrictStr
+    kind: Annotated[str, _one_of(("on_demand", "list", "marketplace", "study", "median"))]
+    source: StrictStr
+    confidence: StrictStr = ""
+
+
+class PriceBookEntry(Entry):
+    """conf/price/NAME.yaml: one consistent set of prices."""
+
+    billing: Annotated[str, _one_of(("device", "node"))] = "device"
+    date: StrictStr = ""
+    prices: dict[str, PriceEntry]
+
+
+class SloFile(Entry):
+    """conf/slo/NAME.yaml: limits per request, and on aggregate metrics."""
+
+    per_request: dict[Annotated[str, _one_of(("ttft", "tpot", "e2e"))], Seconds] = {}
+    limits: list[StrictStr] = []
+
+
+class SloEntry(SloFile):
+    """The same inside a workload, which need not say where it comes from."""
+
+    source: Source = {"default": "stated in the workload"}
+
+
+class DtypeEntry(Strict):
+    """Storage of weights and KV, datatype of the products; what is left out follows the checkpoint."""
+
+    weight: Storage | None = None
+    kv: Storage | None = None
+    compute: Annotated[str, _one_of(COMPUTE_DTYPES)] | None = None
+
+
+_SHORTHAND = {"fp32": ("fp32", "fp32", "fp32"), "fp16": ("fp16", "fp16", "bf16"), "int4": ("int4", "bf16", "bf16"),
+              "mxfp4": ("mxfp4", "bf16", "bf16"), "nvfp4": ("nvfp4", "fp8", "fp4")}  # fmt: skip
+
+
+def _dtype(value: object) -> object:
+    """A bare name sets weight, KV and compute alike; formats that only store weights keep a wider KV and compute."""
+    if not isinstance(value, str):
+        return value
+    if value not in STORAGE_BYTES:
+        raise ValueError(f"{value!r} is unknown; {nearest(value, STORAGE_BYTES)} valid: {', '.join(STORAGE_BYTES)}")
+    return dict(zip(("weight", "kv", "compute"), _SHORTHAND.get(value, (value,) * 3), strict=True))
+
+
+class BatchingEntry(Strict):
+    """How an engine forms its steps; what is left out keeps the default of `specs.design.Batching`."""
+
+    policy: Annotated[str, _one_of(BATCHING_POLICIES)] = "chunked"
+    max_num_seqs: StrictInt = 256
+    max_num_batched_tokens: StrictInt = 8192
+    long_prefill_threshold: StrictInt = 0
+    packing: Annotated[str, _one_of(PACKINGS)] = "fcfs"
+
+
+class PlaceEntry(Strict):
+    """Where a pool starts."""
+
+    node: StrictInt
+
+
+class PoolEntry(Strict):
+    """One pool of a design."""
+
+    hosts: list[StrictStr]
+    model: StrictStr
+    accelerator: StrictStr
+    engine: StrictStr = "generic"
+    replicas: StrictInt = 1
+    tp: StrictInt = 1
+    pp: StrictInt = 1
+    dp: StrictInt = 1
+    ep: StrictInt = 1
+    cp: StrictInt = 1
+    dtype: Annotated[DtypeEntry, BeforeValidator(_dtype)] = DtypeEntry()
+    batching: BatchingEntry = BatchingEntry()
+    router: Annotated[str, _one_of(ROUTERS)] = "round_robin"
+    at: PlaceEntry | None = None
+
+
+class HandoffEntry(Strict):
+    """Which pool hands its KV cache to which, and how."""
+
+    from_: StrictStr = Field(alias="from")
+    to: StrictStr
+    mode: Annotated[str, _one_of(HANDOFF_MODES)] = "layerwise"
+
+
+class DesignEntry(Strict):
+    """conf/design/NAME.yaml."""
+
+    pipeline: StrictStr = "chat"
+    topology: StrictStr
+    pools: dict[str, PoolEntry] = Field(min_length=1)
+    handoff: HandoffEntry | None = None
+    name: StrictStr = ""
+    source: StrictStr = ""
+    note: StrictStr = ""
+
+
+class ArrivalsEntry(Strict):
+    """When requests come."""
+
+    kind: Annotated[str, _one_of(ARRIVAL_KINDS)]
+    rate: PerSecond | None = None
+    requests: StrictInt | None = 10_000
+    cv: Amount = 1.0
+    clients: StrictInt | None = None
+    think: Seconds = 0.0
+    path: StrictStr | None = None
+    scale: Amount = 1.0
+
+
+class LengthsEntry(Strict):
+    """Token counts of one side."""
+
+    kind: Annotated[str, _one_of(LENGTH_KINDS)]
+    mean: Tokens | None = None
+    cv: Amount = 0.0
+    low: StrictInt | None = None
+    high: StrictInt | None = None
+
+
+LengthsOrNumber = Annotated[LengthsEntry, BeforeValidator(lambda v: v if isinstance(v, Mapping) else {"kind": "fixed", "mean": v})]
+
+
+class WorkloadEntry(Strict):
+    """conf/workload/NAME.yaml."""
+
+    arrivals: ArrivalsEntry
+    input_tokens: LengthsOrNumber | None = None
+    output_tokens: LengthsOrNumber | None = None
+    joint: StrictStr | None = None
+    cached_prompt_fraction: Amount = 0.0
+    warmup: Amount = 0.0
+    nominal_rate: StrictBool = True
+    slo: SloEntry | None = None
+    seed: StrictInt = 0
+    name: StrictStr = ""
+    source: StrictStr = ""
+    note: StrictStr = ""

@@ -1,0 +1,13 @@
+"""Errors of the search: each one line that names the place, the value and what would be valid."""
+
+
+class SpaceError(ValueError):
+    """A space or a search asks for something that cannot be."""
+
+
+class EmptySpaceError(SpaceError):
+    """No design of a space can satisfy what is required: which requirement removes all of them, and by how much."""
+
+
+class StoreError(ValueError):
+    """A run folder cannot be used."""

@@ -1,0 +1,82 @@
+"""How a search ended: its tables, its front, its counts, and why nothing was feasible where nothing was."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mist_dse.explore.front import front_mask
+from mist_dse.explore.goals import Objective, minimised
+from mist_dse.explore.record import Row
+from mist_dse.explore.screening import ScreenTable
+from mist_dse.explore.store import frame
+from mist_dse.metrics import parse_limit
+from mist_dse.rows import Ints
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HEAD = ("design_id", "fidelity", "seed", "feasible", "violation", "violations")
+"""Columns that come first in the results."""
+
+
+def results_table(rows: Mapping[str, Row], variables: Mapping[str, Mapping[str, Any]], paths: Sequence[str]) -> "pd.DataFrame":
+    """One row per simulated design: bookkeeping, its variables (inactive ones empty), then everything measured."""
+    table = frame(
+        [{**{name: row[name] for name in HEAD}, **{path: variables[key].get(path) for path in paths}, **row} for key, row in rows.items()]
+    )
+    whole = [path for path in paths if path in table and table[path].dtype == float]
+    return table.astype(dict.fromkeys(whole, "Int64"))
+
+
+def front_table(results: "pd.DataFrame", objectives: Sequence[Objective]) -> "pd.DataFrame":
+    """The feasible rows that none dominates, by the first objective."""
+    if not len(results):
+        return results
+    points = minimised({goal.metric: results[goal.metric] for goal in objectives}, objectives, logarithmic=False)
+    points[~results["feasible"].to_numpy(dtype=bool)] = np.nan
+    return results[front_mask(points)].sort_values(objectives[0].metric, kind="stable").reset_index(drop=True)
+
+
+def random_hits(screened: ScreenTable, drawn: Ints, front: Sequence[Mapping[str, Any]]) -> int:
+    """Randomly drawn designs that ended on the front: more than the odd one says that the screen is wrong."""
+    members = [_named(values) for values in front]
+    return sum(_named(screened.table.values(int(index))) in members for index in drawn)
+
+
+def screen_counts(screened: ScreenTable | None) -> dict[str, Any]:
+    """What the manifest says of the space: its designs, the grid they stem from, those screened and what the screen thought of them."""
+    if screened is None:
+        return {"designs_in_space": None, "grid": None, "screened": 0, "screened_feasible": None, "pools_refused": []}
+    fits = np.isfinite(screened.demand)
+    return {
+        "designs_in_space": len(screened.table),
+        "grid": screened.table.grid,
+        "screened": len(screened),
+        "screened_fits": int(fits.sum()),
+        "screened_saturated": int((screened.demand >= 1).sum()),
+        "screened_feasible": int(screened.feasible.sum()),
+        "pools_refused": [reason.constraint for reason in screened.refused],
+    }
+
+
+def nothing_feasible(screened: ScreenTable, constraints: Sequence[str]) -> str:
+    """Which constraint removes every design of the screen, and by how much the nearest one misses it."""
+    fits = np.isfinite(screened.demand)
+    stable: NDArray[np.bool_] = screened.demand < 1
+    if not stable.any():
+        least = float(screened.demand[fits].min())
+        return f"every design is saturated at the rate asked: the least demand is {least:.2f} of capacity ({least - 1:.0%} too much)"
+    for text in constraints:
+        limit = parse_limit(text)
+        values = screened.metrics.get(limit.metric, np.zeros(len(stable)))[stable]
+        excess = limit.excess(values)
+        if (excess > 0).all():
+            best = int(np.argmin(excess))
+            return f"constraints: {text} removes every design: the nearest reaches {values[best]:.4g} ({excess[best]:.0%} off)"
+    return f"constraints: no design keeps {' and '.join(constraints)} together, though each alone leaves some"
+
+
+def _named(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((path, str(value)) for path, value in values.items() if value is not None))

@@ -1,0 +1,212 @@
+"""`sweep`: from a space and a workload to a front, and the run folder that records how it was found.
+
+Enumerate, screen at fidelity steady, then simulate: the search is an Optuna study (`study`) whose default sampler follows
+the screen. Ctrl-C ends it early with everything finished written; ``resume`` goes on where it stopped.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
+
+from numpy.typing import NDArray
+
+from mist_dse.catalog import Catalog
+from mist_dse.catalog_errors import nearest
+from mist_dse.explore.certificate import certificate
+from mist_dse.explore.errors import EmptySpaceError, SpaceError
+from mist_dse.explore.executor import executor
+from mist_dse.explore.goals import Objective, minimised, objective
+from mist_dse.explore.manifest import head, identity, resolved
+from mist_dse.explore.options import Options, Search
+from mist_dse.explore.order import ALARM_SHARE, screen_order, with_alarms
+from mist_dse.explore.outcome import front_table, nothing_feasible, random_hits, results_table, screen_counts
+from mist_dse.explore.record import Evaluator
+from mist_dse.explore.screening import METRICS, ScreenTable, screen
+from mist_dse.explore.space import Space
+from mist_dse.explore.stopping import Progress, Stopping
+from mist_dse.explore.store import RunFolder
+from mist_dse.metrics import parse_limit
+from mist_dse.requests import realise
+from mist_dse.rows import Ints
+from mist_dse.specs.workload import Workload
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mist_dse.explore.study import Loop
+
+UNCOUNTED = 1e5
+"""Size of a space taken for the default budget where it is not enumerated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepResult:
+    """``front``: the feasible designs that none dominates; ``results``: every simulated design; ``manifest``: how it went;
+    ``folder``: the run folder, if one was written."""
+
+    front: "pd.DataFrame"
+    results: "pd.DataFrame"
+    manifest: dict[str, Any]
+    folder: Path | None
+
+
+class Plan(NamedTuple):
+    """What the screen found and the order in which to simulate; without a screen, the reason."""
+
+    screened: ScreenTable | None = None
+    order: Ints | None = None
+    alarms: NDArray[Any] | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Wall seconds per phase."""
+
+    phases: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds the time spent inside to a phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.phases[name] = round(self.phases.get(name, 0.0) + time.perf_counter() - start, 3)
+
+
+def sweep(space: Space, workload: Workload, *, folder: str | Path | None = None, resume: str | Path | None = None,
+          progress: Callable[[Progress], None] | None = None, **options: Unpack[Options]) -> SweepResult:  # fmt: skip
+    """Search ``space`` for its front under ``workload``; ``options`` are the fields of `Search`.
+
+    ``folder`` None: nothing is written; ``resume``: the folder of an earlier run of the same search; ``progress`` is called
+    after every chunk. Raises ``SpaceError`` for a search that cannot be and ``StoreError`` for a folder that cannot be used.
+    ``KeyboardInterrupt`` passes on once everything finished is written.
+    """
+    search, clock = _search(options), Clock()
+    space = replace(space, objectives=_objectives(space, search), constraints=_constraints(space, search))
+    with clock.phase("requests"):
+        book = (search.catalog or Catalog()).prices(search.prices) if isinstance(search.prices, str) else search.prices
+        evaluator = Evaluator(workload=workload, requests=realise(workload), prices=book, constraints=space.constraints)
+    hashes = identity(space, workload, search, book)
+    store = RunFolder.existing(resume, hashes) if resume is not None else None
+    plan = _plan(space, evaluator, search, clock)
+    if store is None and folder is not None:
+        store = RunFolder.new(folder)
+    manifest = head(space, workload, search, hashes)
+    if store is not None:
+        store.write_resolved(search.resolved if search.resolved is not None else resolved(space, workload, search))
+        store.write_manifest({**manifest, "status": "running"})
+    with clock.phase("start"):
+        loop = _loop(space, evaluator, search, plan)
+        loop.progress = progress
+        if store is not None:
+            loop.known, loop.finished = store.rows(), store.write_part
+    status = "interrupted"
+    try:
+        with clock.phase("simulate"):
+            loop.run()
+        status = "done"
+    finally:
+        result = _result(loop, plan, {**manifest, "status": status}, clock, store)
+    return result
+
+
+def _search(options: Options) -> Search:
+    names = [item.name for item in fields(Search)]
+    for name in options:
+        if name not in names:
+            raise SpaceError(f"sweep has no option {name!r}; {nearest(name, names)}")
+    return Search(**options)
+
+
+def _objectives(space: Space, search: Search) -> tuple[Objective, ...]:
+    found = tuple(objective(text) for text in search.objectives) if search.objectives else space.objectives
+    if not found:
+        raise SpaceError("objectives is missing: give at least one, such as 'min usd_per_mtok'")
+    if len({goal.metric for goal in found}) < len(found):
+        raise SpaceError(f"objectives name one metric twice: {', '.join(map(str, found))}")
+    return found
+
+
+def _constraints(space: Space, search: Search) -> tuple[str, ...]:
+    found = tuple(search.constraints) if search.constraints is not None else space.constraints
+    try:
+        return tuple(str(parse_limit(text)) for text in found)
+    except ValueError as error:
+        raise SpaceError(f"constraints: {error}") from None
+
+
+def _plan(space: Space, evaluator: Evaluator, search: Search, clock: Clock) -> Plan:
+    """The screen and its order, where the sampler follows a screen and there is one to follow."""
+    tuning = search.tuning
+    if tuning["name"] != "screen":
+        return Plan(reason=f"search {tuning['name']} takes no screen")
+    if evaluator.requests.clients:
+        return Plan(reason="a closed loop has no rate to screen at: NSGA-II searches instead")
+    goals = [goal for goal in space.objectives if goal.metric in METRICS]
+    if not goals:
+        return Plan(reason="no objective has an estimate to screen by: NSGA-II searches instead")
+    with clock.phase("enumerate"):
+        table = space.table(evaluator.prices)
+    with clock.phase("screen"):
+        wanted = [goal.metric for goal in goals]
+        screened = screen(space, evaluator.workload, prices=evaluator.prices, requests=evaluator.requests, metrics=wanted, table=table)
+        order = screen_order(minimised(screened.metrics, goals), screened.feasible)
+        if not order.size:
+            raise EmptySpaceError(nothing_feasible(screened, space.constraints))
+        return Plan(screened, *with_alarms(order, search.seed, tuning.get("alarm", ALARM_SHARE)))
+
+
+def _loop(space: Space, evaluator: Evaluator, search: Search, plan: Plan) -> "Loop":
+    from mist_dse.explore.samplers import ScreenSampler, named_sampler
+    from mist_dse.explore.study import Loop, new_study
+
+    tuning = search.tuning
+    execute, workers = executor(search.executor)
+    sampler = named_sampler("nsga2" if tuning["name"] == "screen" else tuning["name"], seed=search.seed, options=tuning.get("options"))
+    if plan.order is not None and plan.screened is not None:
+        sampler = ScreenSampler(space, plan.screened.table, plan.order, sampler)
+    rules = {name: tuning[name] for name in ("share", "fronts", "least") if name in tuning}
+    return Loop(
+        space=space,
+        study=new_study(space.objectives, sampler, f"{space.name} {evaluator.workload.name}"),
+        evaluator=evaluator,
+        execute=execute,
+        workers=workers,
+        stopping=Stopping(evaluations=search.evaluations, seconds=search.seconds, **rules),
+        designs=UNCOUNTED if plan.order is None else float(len(plan.order)),
+        batch=tuning.get("batch", 96),
+        inactive=plan.order is None,
+        exhausted=lambda: isinstance(sampler, ScreenSampler) and sampler.exhausted,
+    )
+
+
+def _result(loop: "Loop", plan: Plan, manifest: dict[str, Any], clock: Clock, store: RunFolder | None) -> SweepResult:
+    with clock.phase("write"):
+        results = results_table(loop.rows, loop.variables, loop.space.paths)
+        front = front_table(results, loop.space.objectives)
+        if store is not None:
+            store.write_tables(results, front)
+            store.write_journal(loop.study)
+    found = {
+        **manifest,
+        **screen_counts(plan.screened),
+        "screen_note": plan.reason,
+        "simulated": len(results),
+        "feasible": int(results["feasible"].sum()) if len(results) else 0,
+        "front": len(front),
+        "hypervolume": loop.seen.hypervolume,
+        **certificate(loop.space.objectives, len(results), plan.screened),
+        "random_hits_on_front": None,
+        "wall_s": dict(clock.phases),
+    }
+    if plan.screened is not None and plan.order is not None and plan.alarms is not None:
+        drawn = plan.order[: len(results)][plan.alarms[: len(results)]]
+        found["random_hits_on_front"] = random_hits(plan.screened, drawn, [loop.variables[key] for key in front.get("design_id", [])])
+    if store is not None:
+        store.write_manifest(found)
+    return SweepResult(front=front, results=results, manifest=found, folder=store.path if store is not None else None)

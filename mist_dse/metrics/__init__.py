@@ -1,0 +1,37 @@
+"""Metrics: judgement of what happened. Latency, rates, goodput, cost, energy, limits, breakdown and intervals."""
+
+from mist_dse.metrics.breakdown import breakdown
+from mist_dse.metrics.cost import cost
+from mist_dse.metrics.energy import energy
+from mist_dse.metrics.goals import GoalError, Limit, Objective, parse_limit, parse_objective
+from mist_dse.metrics.intervals import intervals
+from mist_dse.metrics.measure import Latencies, Outcomes, counted_requests, latency_summary, measure, outcomes, request_latencies, slo_met
+from mist_dse.metrics.pools import PoolUsage, ResourceUse, limiting_resource, pool_usage, usage_metrics
+from mist_dse.metrics.table import METRICS, Metric
+
+__all__ = [
+    "METRICS",
+    "GoalError",
+    "Latencies",
+    "Limit",
+    "Metric",
+    "Objective",
+    "Outcomes",
+    "PoolUsage",
+    "ResourceUse",
+    "breakdown",
+    "cost",
+    "counted_requests",
+    "energy",
+    "intervals",
+    "latency_summary",
+    "limiting_resource",
+    "measure",
+    "outcomes",
+    "parse_limit",
+    "parse_objective",
+    "pool_usage",
+    "request_latencies",
+    "slo_met",
+    "usage_metrics",
+]

@@ -1,0 +1,45 @@
+"""KV blocks of an engine: (fraction x visible memory - weights - reserve - recurrent states) / block bytes.
+
+The fullest pipeline stage decides. ``reserve`` of the engine profile holds activations, graphs and workspaces. A model that
+leaves no block is `Infeasible` with the missing bytes over what is available.
+"""
+
+import math
+
+from mist_dse.perf.load import kv_bytes_per_token, stage_weight_bytes
+from mist_dse.perf.shapes import linear_state_bytes
+from mist_dse.specs.design import Pool
+from mist_dse.specs.evaluation import Infeasible
+from mist_dse.specs.hardware import Accelerator
+from mist_dse.units import format_quantity
+
+VISIBLE_SHARE = 0.95
+"""Visible over nominal memory where an accelerator's driver figure is unknown."""
+
+
+def usable_memory(accelerator: Accelerator) -> float:
+    """Bytes that the driver reports, or 0.95 of nominal where unknown."""
+    return accelerator.visible_memory if accelerator.visible_memory is not None else VISIBLE_SHARE * accelerator.memory
+
+
+def kv_memory(pool: Pool) -> float:
+    """Bytes left for KV blocks on a device of the fullest stage; negative when the weights do not fit."""
+    states = pool.batching.max_num_seqs * linear_state_bytes(pool.model, pool.parallelism) / pool.parallelism.pp
+    weights = stage_weight_bytes(pool.model, pool.parallelism, pool.dtypes)
+    return pool.engine.memory_fraction * usable_memory(pool.accelerator) - weights - pool.engine.reserve - states
+
+
+def block_bytes(pool: Pool) -> float:
+    """Bytes of one KV block on one device of one pipeline stage."""
+    return pool.engine.block_size * kv_bytes_per_token(pool.model, pool.parallelism, pool.dtypes) / pool.parallelism.pp
+
+
+def kv_blocks(pool: Pool) -> int | Infeasible:
+    """KV blocks of one rank, or `Infeasible` of kind memory where not even one fits."""
+    available = pool.engine.memory_fraction * usable_memory(pool.accelerator)
+    missing = block_bytes(pool) - kv_memory(pool)
+    if missing > 0:
+        where = f"{pool.model.name} in {pool.dtypes.weight} on {pool.accelerator.name}, tp {pool.parallelism.tp}, pp {pool.parallelism.pp}"
+        text = f"pool {pool.name}: {where}: {format_quantity(missing, 'B')} over the {format_quantity(available, 'B')} of each device"
+        return Infeasible(kind="memory", constraint=text, margin=missing / available)
+    return math.floor(kv_memory(pool) / block_bytes(pool))

@@ -1,0 +1,95 @@
+"""Time of collectives, alpha-beta per link: t = steps x latency + bytes on the wire / bandwidth, least over algorithms.
+
+With n devices and a message of b bytes per device: one-shot all-reduce (each reads all others) alpha + (n - 1) b/B; two-shot
+(direct reduce-scatter, all-gather) 2 alpha + 2 (n - 1)/n b/B; ring 2 (n - 1) alpha + 2 (n - 1)/n b/B (Thakur et al. 2005,
+doi:10.1177/1094342005051521). Over nested fabrics: reduce-scatter inside, all-reduce of a share outside, all-gather inside.
+A fabric is a sequence of `Span`: n ways over a hop, innermost first.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mist_dse.perf.load import Number
+
+
+class Hop(NamedTuple):
+    """One kind of link: effective ``bandwidth`` B/s per device and direction while all send, ``latency`` s of a small message."""
+
+    name: str
+    bandwidth: float
+    latency: float
+
+
+class Span(NamedTuple):
+    """``ways`` groups that exchange over ``hop``."""
+
+    ways: int
+    hop: Hop
+
+
+def one_shot_all_reduce_time(span: Span, size: Number) -> Number:
+    """Every device reads the whole message of every other: least latency."""
+    return span.hop.latency + (span.ways - 1) * size / span.hop.bandwidth
+
+
+def two_shot_all_reduce_time(span: Span, size: Number) -> Number:
+    """Direct reduce-scatter, then direct all-gather: two latencies, least traffic."""
+    return 2 * exchange_time(span, size)
+
+
+def ring_all_reduce_time(span: Span, size: Number) -> Number:
+    """Ring reduce-scatter and all-gather: latency grows with the ring, neighbours' links suffice.
+
+    >>> hop = Hop("nvlink", 100e9, 1e-6)
+    >>> round(float(ring_all_reduce_time(Span(4, hop), 1e6)) * 1e6, 3)
+    21.0
+    """
+    return 2 * (span.ways - 1) * (span.hop.latency + size / span.ways / span.hop.bandwidth)
+
+
+def exchange_time(span: Span, size: Number) -> Number:
+    """A direct reduce-scatter, all-gather or all-to-all of ``size`` bytes per device: (n - 1)/n of them cross the link."""
+    return span.hop.latency + (span.ways - 1) / span.ways * size / span.hop.bandwidth
+
+
+def all_reduce_time(spans: Sequence[Span], size: Number) -> Number:
+    """Least over algorithms, flat over the outermost link and hierarchical; 0 for a single device."""
+    if not spans:
+        return np.zeros_like(np.asarray(size, float))
+    flat = Span(device_count(spans), narrowest(spans))
+    times = [one_shot_all_reduce_time(flat, size), two_shot_all_reduce_time(flat, size), ring_all_reduce_time(flat, size)]
+    if len(spans) > 1:
+        times.append(2 * exchange_time(spans[0], size) + all_reduce_time(spans[1:], size / spans[0].ways))
+    return np.minimum.reduce(times)
+
+
+def all_gather_time(spans: Sequence[Span], size: Number) -> Number:
+    """Every device ends with all ``size`` bytes, of which it held its share: level by level, outermost first."""
+    inside = device_count(spans)
+    total: Number = np.zeros_like(np.asarray(size, float))
+    for span in reversed(spans):
+        inside //= span.ways
+        total = total + exchange_time(span, size / inside)
+    return total
+
+
+def all_to_all_time(spans: Sequence[Span], size: Number) -> Number:
+    """Every device sends ``size`` bytes, spread evenly over all: each level carries what leaves its inner group."""
+    total: Number = np.zeros_like(np.asarray(size, float))
+    inside, devices = 1, device_count(spans)
+    for span in spans:
+        total = total + span.hop.latency + (span.ways - 1) * inside / devices * size / span.hop.bandwidth
+        inside *= span.ways
+    return total
+
+
+def narrowest(spans: Sequence[Span]) -> Hop:
+    """The outermost latency with the least bandwidth on the way."""
+    return Hop(spans[-1].hop.name, min(span.hop.bandwidth for span in spans), max(span.hop.latency for span in spans))
+
+
+def device_count(spans: Sequence[Span]) -> int:
+    """Devices that the spans join."""
+    return int(np.prod([span.ways for span in spans], dtype=int))

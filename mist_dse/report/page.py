@@ -1,0 +1,120 @@
+"""The words of a report's page: title, notices, what was searched and how; all text escaped, all numbers from the stored run."""
+
+import json
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from mist_dse.report.run import Run
+from mist_dse.report.shown import DOMINATED, FRONT, INFEASIBLE, SCREENED
+from mist_dse.report.text import number_text, value_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FACTS: tuple[tuple[str, str, str], ...] = (
+    ("workload", "workload", ""),
+    ("designs in the space", "designs_in_space", ""),
+    ("screened", "screened", ""),
+    ("simulated", "simulated", ""),
+    ("feasible", "feasible", ""),
+    ("certificate", "certificate", ""),
+    ("reason", "certificate_reason", ""),
+    ("excluded by bound at epsilon", "excluded_by_bound", ""),
+    ("wall time", "wall_s", "s"),
+    ("search", "search", ""),
+    ("seed", "seed", ""),
+    ("started", "started", ""),
+)
+"""Title of a fact, its key in the manifest, its unit."""
+
+LONGEST = 60_000
+"""Characters of one appendix (manifest, configuration) that a page carries."""
+
+
+def title(run: Run) -> str:
+    """What the page is called: the run folder's name."""
+    return f"Run {run.path.resolve().name}"
+
+
+def facts(run: Run, rows: "pd.DataFrame") -> list[tuple[str, str]]:
+    """What was searched: sizes, certificate, wall time per phase, seed, versions; what the manifest does not say is left out."""
+    found = [(name, text) for name, key, unit in FACTS if (text := _fact_text(run.manifest.get(key), unit))]
+    goals = "; ".join([*(str(item) for item in run.objectives), *(limit.text for limit in run.limits)])
+    stored = f"{_count(len(run.results), 'row')}, {_count(run.results['design_id'].nunique(), 'design')}"
+    versions = run.manifest.get("versions")
+    told = {name: versions[name] for name in ("mist_dse", "python") if name in versions} if isinstance(versions, Mapping) else versions
+    tail = [("versions", text)] if (text := _fact_text(told, "")) else []
+    return [
+        ("asked for", goals),
+        ("on the front", f"{_count(len(run.front), 'design')}, {run.fidelity}"),
+        ("stored", stored),
+        *found,
+        *tail,
+    ]
+
+
+def notices(run: Run, rows: "pd.DataFrame") -> list[str]:
+    """What a reader must know before the numbers: unfinished, nothing feasible, something left out."""
+    counts = rows["kind"].value_counts().to_dict() if "kind" in rows.columns else {}
+    told = []
+    if not run.complete:
+        told.append("This run is still being written: the front is that of the results stored so far, and can still move.")
+    elif run.manifest.get("status") == "interrupted":
+        told.append("This search was interrupted: the front is that of the results stored until then.")
+    if counts.get(INFEASIBLE):
+        told.append(f"No feasible design was found. Shown are the {counts[INFEASIBLE]:,} nearest misses, with what they violate.")
+    if not len(rows):
+        told.append("No stored design has a value for every objective, so there is nothing to draw.")
+    if len(run.front) > counts.get(FRONT, 0):
+        told.append(
+            f"The front has {len(run.front):,} designs; the best {counts.get(FRONT, 0):,} are shown here and front.csv holds all of them."
+        )
+    return told
+
+
+def caption(run: Run, rows: "pd.DataFrame") -> str:
+    """How to read the plot: what is behind the front and how much of it."""
+    counts = rows["kind"].value_counts().to_dict() if "kind" in rows.columns else {}
+    behind = [f"{counts[kind]:,} {words}" for kind, words in ((DOMINATED, "dominated"), (SCREENED, "only screened")) if counts.get(kind)]
+    feasible = int(run.results["feasible"].astype(bool).sum())
+    sample = f" Behind the front: {' and '.join(behind)}, of {feasible:,} feasible rows stored." if behind else ""
+    line = " The line encloses what the front attains in this plane." if counts.get(FRONT) else ""
+    return f"Hover for the design, click to choose it.{sample}{line}"
+
+
+def facts_html(items: Iterable[tuple[str, str]]) -> str:
+    """Facts as a definition list."""
+    return "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in items)
+
+
+def notices_html(items: Iterable[str]) -> str:
+    """Notices as paragraphs that assistive technology announces."""
+    return "".join(f'<p class="notice" role="status">{escape(text)}</p>' for text in items)
+
+
+def appendix_html(name: str, data: Mapping[str, Any]) -> str:
+    """A mapping as folded text, cut at `LONGEST` characters; nothing for an empty one."""
+    if not data:
+        return ""
+    text = json.dumps(data, indent=1, default=str, ensure_ascii=False)
+    text = text if len(text) <= LONGEST else text[:LONGEST] + "\n..."
+    return f"<details><summary>{escape(name)}</summary><pre>{escape(text)}</pre></details>"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _fact_text(value: Any, unit: str) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {text}" for key, item in value.items() if (text := _fact_text(item, unit)))
+    if isinstance(value, list | tuple):
+        return ", ".join(_fact_text(item, unit) for item in value)
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value_text(float(value), unit) if unit else f"{value:,}"
+    if isinstance(value, float):
+        return value_text(value, unit) if unit else number_text(value)
+    return str(value)

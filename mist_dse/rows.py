@@ -1,0 +1,185 @@
+"""The machine's rows that pass between rooms: named tuples of arrays that numba takes as they are.
+
+A *request* is what a user sends; a *visit* is one request at one server. `lower` (stages) writes `Servers` and `Jobs`
+from a design and a `Requests` table; `sim` and `analytic` read them and know nothing else.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bytes = NDArray[np.int8]
+
+# Closed lists of the machine. Names and order are those of the tuples in `specs.design`.
+STATIC, CONTINUOUS, CHUNKED = 0, 1, 2
+ROUND_ROBIN, JOIN_SHORTEST_QUEUE = 0, 1
+ON_END, ON_START = 0, 1
+COMPLETED, REJECTED, UNFINISHED = 0, 1, 2
+
+
+class Requests(NamedTuple):
+    """The realised requests of a workload, in order of arrival; n rows.
+
+    ``clients`` > 0: closed loop, ``arrival`` is ignored beyond the first ``clients`` and request j >= clients arrives
+    ``think[j]`` s after the (j - clients + 1)-th completion. Token counts are >= 1.
+    """
+
+    arrival: Floats  # s, ascending
+    input_tokens: Ints
+    output_tokens: Ints
+    max_tokens: Ints  # the limit known to the scheduler, >= output_tokens
+    cached_tokens: Ints  # leading prompt tokens found in a prefix cache, < input_tokens
+    think: Floats  # s
+    clients: int
+    nominal_rate: float  # 1/s, nan where the workload names none
+
+
+class StepCost(NamedTuple):
+    """Time of one engine step, in separable parts (s); built once by `lower`, read by screen and simulator alike.
+
+    A step with T tokens (decode and chunk), S decoding sequences of mean context x = K/S and chunks (q_i after c_i):
+
+    * pure decode: ``decode_step[S, .]`` at x, everything included (padding, host).
+    * otherwise: device = token_time[T] + sequence_time[S + finished prompts] + mixing * decode_attention[S, .] at x
+      + prefill_overhead + sum_i chunk(q_i, c_i); host = host_step + host_sequence (S + chunks) + host_prefill;
+      step = max(device, host) if asynchronous else device + host.
+
+    Tables over x are linear between ``knots`` (and beyond the last). ``chunk(q, c)`` = max(quad (A(c+q) - A(c)) +
+    window_quad (W(c+q) - W(c)), read (c + q)) with A(x) = x^2 and W(x) = x^2 up to ``window``, then its tangent
+    window (2 x - window). All tables cover S = 0..max_num_seqs; T beyond ``token_time`` extends its last slope.
+    """
+
+    token_time: Floats  # [T_max + 1]
+    sequence_time: Floats  # [S_max + 1] output head and sampling, per emitting sequence count
+    decode_attention: Floats  # [S_max + 1, knots]
+    decode_step: Floats  # [S_max + 1, knots]
+    knots: Floats  # mean context, ascending from 0
+    quad: float
+    window_quad: float
+    window: float
+    read: float
+    prefill_overhead: float
+    mixing: float
+    host_step: float
+    host_sequence: float
+    host_prefill: float
+    asynchronous: bool
+    stage_share: float  # longest pipeline stage / sum of stages: a new step may start after this share (1 = no pipeline)
+
+
+class Load(NamedTuple):
+    """What one engine moves and computes, per device: the slopes behind `StepCost`, for demand, bounds and power.
+
+    Speed-of-light rates are already applied: a resource's *seconds* are its units divided by datasheet peak.
+    ``*_fit`` are the marginal seconds at the fitted efficiencies, with every fixed cost left out: a lower envelope
+    of what the step tables charge for the same work.
+    """
+
+    flop_seconds_token: float  # FLOP/peak per token through the linear layers
+    flop_seconds_pair: float  # FLOP/peak per attended (query, key) pair
+    byte_seconds_step: float  # weight bytes/bandwidth per step
+    byte_seconds_context: float  # KV bytes/bandwidth per context token read in decode
+    link_seconds_token: float  # collective bytes/bandwidth per token
+    token_fit: float  # min over T of token_time(T)/T
+    pair_fit: float  # seconds per attended pair in prefill (quad x 2)
+    context_fit: float  # least slope of decode_step in K
+
+
+class Engine(NamedTuple):
+    """A pool of identical engines; capacities are per (replica, rank)."""
+
+    replicas: int
+    ranks: int  # attention data parallelism: ranks step together, each with its own queue and KV store
+    lanes: int  # steps in flight (pipeline parallelism)
+    policy: int
+    router: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    long_prefill_threshold: int
+    blocks: int  # KV blocks of one rank
+    block_size: int  # tokens
+    watermark: int  # blocks kept free at admission
+    reserve_full: bool  # admit only if the whole known sequence fits
+    max_model_len: int
+    front_end: float  # s per request, serial per replica
+    front_end_token: float  # s per input token, serial per replica
+    client: float  # s, constant delay of each request
+
+
+class Station(NamedTuple):
+    """A rate-shared server: each of at most ``slots`` jobs gets min(``cap``, ``rate``/active) work per second."""
+
+    rate: float
+    cap: float
+    slots: int
+    latency: float  # s after the work is done
+
+
+class Servers(NamedTuple):
+    """All servers of a lowered design; a visit's ``server`` counts engines first, then stations."""
+
+    engines: tuple[Engine, ...]
+    costs: tuple[StepCost, ...]  # one per engine pool
+    loads: tuple[Load, ...]  # one per engine pool
+    stations: tuple[Station, ...]
+    names: tuple[str, ...]  # engines first, then stations
+
+
+class Jobs(NamedTuple):
+    """Visits, grouped by request; v rows, e edges.
+
+    An engine visit holds a sequence: ``prompt`` tokens must have KV before its first emission, ``computed`` of them
+    stand already, and ``emit`` tokens are then produced, one a step, the first by the step that completes the prompt
+    (``handed`` visits have their prompt complete and one token known: their first step is a decode step). A station
+    visit asks for ``work``. A visit is ready after ``need`` signals; edges carry one each, at the end or at the start of
+    the visit they leave; ``need`` 0 = ready when the request arrives. ``lease`` >= 0: before it starts, this visit
+    reserves the KV of that visit on the rank the router picks for it. ``keep``: the KV outlives the visit until the
+    visit whose ``frees`` names it ends. ``limit`` >= ``emit`` is all that a scheduler may know of ``emit``.
+    """
+
+    first: Ints  # [requests + 1] visits of request i are first[i]..first[i + 1] - 1
+    server: Ints
+    prompt: Ints
+    computed: Ints
+    emit: Ints
+    limit: Ints
+    handed: Bytes
+    work: Floats
+    need: Ints
+    lease: Ints
+    keep: Bytes
+    frees: Ints
+    answers: Bytes  # 1: its first emission is the request's first token; every emission counts towards the last token
+    edge_first: Ints  # [v + 1]
+    edge_to: Ints  # [e]
+    edge_on: Bytes  # [e] ON_END, ON_START
+
+
+class Records(NamedTuple):
+    """What happened, per request (n), per visit (v) and per (replica of every engine pool) (r); times in s, nan = never."""
+
+    arrival: Floats
+    admitted: Floats  # first step of its first engine visit starts
+    first_token: Floats
+    last_token: Floats
+    end: Floats  # last visit ends
+    status: Bytes  # COMPLETED, REJECTED, UNFINISHED
+    preemptions: Ints
+    visit_ready: Floats
+    visit_start: Floats  # service starts (engines: first scheduled)
+    visit_end: Floats
+    visit_replica: Ints  # replica (engines), -1 otherwise
+    pool: Ints  # [r] engine pool of the replica
+    steps: Ints
+    busy: Floats  # s with a step running
+    tokens: Ints  # prompt tokens computed and decode tokens, recomputation included
+    pairs: Floats  # attended pairs of prompt chunks
+    contexts: Floats  # sum over decode steps of context tokens read
+    peak_seqs: Ints
+    peak_blocks: Ints
+    peak_tokens: Ints  # most tokens in one step
+    station_busy: Floats  # [stations] work done
+    makespan: float

@@ -1,0 +1,8 @@
+"""Requests through servers in simulated time: event loop, batching, routing, stores, stations. Rows in, records out.
+
+The contract is `docs/semantics.md`; nothing here knows stage kinds, prices or percentiles.
+"""
+
+from mist_dse.sim.simulate import simulate
+
+__all__ = ["simulate"]

@@ -1,0 +1,323 @@
+"""Who is in the next step: one function per batching policy, and one line each in `formed`.
+
+`docs/semantics.md`, Engine steps. A new policy is a function here, a name in `specs.design.BATCHING_POLICIES`, a number in
+`rows` and a line in `formed`.
+"""
+
+import math
+
+from mist_dse.rows import CHUNKED, CONTINUOUS, ON_START
+from mist_dse.sim.cost import chunk_time
+from mist_dse.sim.decoding import blocks_for, known_tokens, leave_decoding, needy
+from mist_dse.sim.flow import fire
+from mist_dse.sim.jit import jit
+from mist_dse.sim.lists import insert_before, insert_first, is_empty, unlink
+from mist_dse.sim.state import DECODING, RUNNING, WAITING, State
+
+KEPT, SHORT, HELD, DECODES, PROMPTS = range(5)
+"""What became of RUNNING when a step was formed, and what the step consists of."""
+
+
+@jit
+def _chunk(s: State, g: int, v: int, left: int) -> int:
+    """Prompt tokens of ``v`` in this step when ``left`` of the budget remain."""
+    threshold = s.pool[s.rank[s.group[g].rank].pool].threshold
+    n = min(known_tokens(s, v) - s.visit[v].computed, left)
+    return int(min(n, threshold) if threshold > 0 else n)
+
+
+@jit
+def _is_fresh(s: State, v: int) -> bool:
+    """Whether ``v`` was handed over with all its KV in place: its next step is a decode step."""
+    visit = s.visit[v]
+    return bool(visit.handed == 1 and visit.computed == visit.prompt and visit.emitted == 0)
+
+
+@jit
+def _blocks_taken(s: State, v: int, cover: int, take: int) -> bool:
+    """Take blocks for ``take`` tokens of a waiting ``v`` if those for ``cover`` are free (what it holds already counts)."""
+    visit = s.visit[v]
+    rank = s.rank[visit.rank]
+    pool = s.pool[rank.pool]
+    lacking = blocks_for(cover, pool.block_size) - visit.held
+    if lacking > 0 and lacking + pool.watermark > rank.free:
+        return False
+    more = max(blocks_for(take, pool.block_size) - visit.held, 0)
+    if visit.held > 0:
+        rank.stalled -= 1
+    rank.free -= more
+    visit.held += more
+    return True
+
+
+@jit
+def _admit(s: State, g: int, v: int, chunk: int, now: float) -> None:
+    """``v`` moves from WAITING to RUNNING with ``chunk`` tokens in this step."""
+    visit, group = s.visit[v], s.group[g]
+    rank = s.rank[group.rank]
+    unlink(s, v)
+    insert_before(s, group.running, v)
+    insert_before(s, group.partial, s.clock[0].parts + v)
+    rank.running += 1
+    visit.state, visit.group, visit.chunk = RUNNING, g, chunk
+    visit.fresh = 1 if _is_fresh(s, v) else 0
+    visit.order = s.clock[0].admitted
+    s.clock[0].admitted += 1
+    if math.isnan(visit.start):
+        visit.start = now
+        request = s.request[visit.request]
+        if math.isnan(request.admitted):
+            request.admitted = now
+        fire(s, v, ON_START, now)
+
+
+@jit
+def _count_preemption(s: State, v: int) -> None:
+    s.request[s.visit[v].request].preemptions += 1
+    s.visit[v].computed = 0
+    s.rank[s.visit[v].rank].free += s.visit[v].held
+    s.visit[v].held = 0
+
+
+@jit
+def _drop_stalled(s: State, q: int) -> None:
+    """The last visit in WAITING that holds KV loses it; it keeps its place."""
+    v = s.link[s.rank[q].waiting].prev
+    while s.visit[v].held == 0:
+        v = s.link[v].prev
+    s.rank[q].stalled -= 1
+    _count_preemption(s, v)
+
+
+@jit
+def _head_fits(s: State, q: int, cover: int, take: int) -> bool:
+    """`_blocks_taken` for the head of WAITING; on an idle rank, leases that are stalled behind it give way."""
+    v = s.link[s.rank[q].waiting].next
+    while not _blocks_taken(s, v, cover, take):
+        behind = s.rank[q].stalled - (1 if s.visit[v].held > 0 else 0)
+        if s.rank[q].running > 0 or behind == 0:
+            return False
+        _drop_stalled(s, q)
+        s.clock[0].freed = 1
+    return True
+
+
+@jit
+def _last_group(s: State, g: int) -> int:
+    """The group, among all lanes of the rank, that holds the last of its RUNNING."""
+    pool = s.pool[s.rank[s.group[g].rank].pool]
+    first = g - (g - pool.first_group) % pool.lanes
+    last = g
+    for other in range(first, first + pool.lanes):
+        if not is_empty(s, s.group[other].running):
+            newest = s.visit[s.link[s.group[other].running].prev].order
+            if newest > s.visit[s.link[s.group[last].running].prev].order:
+                last = other
+    return int(last)
+
+
+@jit
+def _in_flight(s: State, g: int) -> bool:
+    """Whether the lane of group ``g`` has a step running."""
+    pool = s.pool[s.rank[s.group[g].rank].pool]
+    local = g - pool.first_group
+    lane = pool.first_lane + local // (pool.ranks * pool.lanes) * pool.lanes + local % pool.lanes
+    return bool(s.lane[lane].slot >= 0)
+
+
+@jit
+def _preempt_last(s: State, g: int) -> None:
+    """The last of the group's RUNNING goes to the front of WAITING and will be computed again."""
+    group = s.group[g]
+    rank = s.rank[group.rank]
+    v = s.link[group.running].prev
+    if s.visit[v].state == DECODING:
+        leave_decoding(s, g, v, s.pool[rank.pool].block_size)
+    else:
+        unlink(s, s.clock[0].parts + v)
+    unlink(s, v)
+    insert_first(s, rank.waiting, v)
+    rank.running -= 1
+    s.visit[v].state, s.visit[v].group, s.visit[v].chunk = WAITING, -1, 0
+    _count_preemption(s, v)
+
+
+@jit
+def _wanted_blocks(s: State, g: int, budget: int) -> int:
+    """Blocks that RUNNING needs for this step; sets every prompt's chunk."""
+    group = s.group[g]
+    size = s.pool[s.rank[group.rank].pool].block_size
+    need = needy(s, g, group.count, size)
+    left = max(budget - group.decodes, 0)
+    node = s.link[group.partial].next
+    while node != group.partial:
+        v = node - s.clock[0].parts
+        visit = s.visit[v]
+        visit.chunk = _chunk(s, g, v, left)
+        left -= visit.chunk
+        if visit.chunk > 0:
+            need += max(blocks_for(visit.computed + visit.chunk, size) - visit.held, 0)
+        node = s.link[node].next
+    return need
+
+
+@jit
+def _running_kept(s: State, g: int, budget: int) -> int:
+    """Give RUNNING its blocks for this step, preempting from the end of the rank's RUNNING if short.
+
+    `KEPT`: nobody was preempted; `SHORT`: somebody was; `HELD`: the last of RUNNING has a step in flight in another lane, so
+    this group waits for it.
+    """
+    group = s.group[g]
+    rank = s.rank[group.rank]
+    outcome = KEPT
+    need = _wanted_blocks(s, g, budget)
+    while need > rank.free:
+        if rank.stalled > 0:
+            _drop_stalled(s, group.rank)
+        else:
+            last = _last_group(s, g)
+            if last != g and _in_flight(s, last):
+                return HELD
+            _preempt_last(s, last)
+            s.clock[0].preempted = 1
+            outcome = SHORT
+        s.clock[0].freed = 1
+        need = _wanted_blocks(s, g, budget)
+    rank.free -= need
+    size = s.pool[rank.pool].block_size
+    node = s.link[group.partial].next
+    while node != group.partial:
+        v = node - s.clock[0].parts
+        if s.visit[v].chunk > 0:
+            s.visit[v].held = max(s.visit[v].held, blocks_for(s.visit[v].computed + s.visit[v].chunk, size))
+        node = s.link[node].next
+    return outcome
+
+
+@jit
+def _chunked(s: State, g: int, now: float) -> int:
+    """VLLM v1: decodes first, then prompt chunks of RUNNING, then WAITING from its head, within one token budget."""
+    group = s.group[g]
+    rank = s.rank[group.rank]
+    pool = s.pool[rank.pool]
+    outcome = _running_kept(s, g, pool.budget)
+    left = pool.budget - group.decodes
+    node = s.link[group.partial].next
+    while node != group.partial:
+        v = node - s.clock[0].parts
+        left -= s.visit[v].chunk
+        node = s.link[node].next
+    while outcome == KEPT and left > 0 and rank.running < pool.max_num_seqs:
+        if is_empty(s, rank.waiting):
+            break
+        v = s.link[rank.waiting].next
+        n = _chunk(s, g, v, left)
+        take = s.visit[v].computed + n
+        if not _head_fits(s, group.rank, known_tokens(s, v) if pool.reserve_full else take, take):
+            break
+        _admit(s, g, v, n, now)
+        left -= n
+    return DECODES if outcome != HELD else HELD
+
+
+@jit
+def _prompts_admitted(s: State, g: int, now: float, whole: bool) -> bool:
+    """Admit whole prompts within the budget (the first one whatever its length); whether there was one.
+
+    ``whole``: take the blocks of the longest the sequence may become at once.
+    """
+    group = s.group[g]
+    rank = s.rank[group.rank]
+    pool = s.pool[rank.pool]
+    total = 0
+    while rank.running < pool.max_num_seqs:
+        if is_empty(s, rank.waiting):
+            break
+        v = s.link[rank.waiting].next
+        visit = s.visit[v]
+        rem = 0 if _is_fresh(s, v) else known_tokens(s, v) - visit.computed
+        if rem > 0 and total > 0 and total + rem > pool.budget:
+            break
+        tokens = visit.prompt + visit.handed + visit.limit - 1 if whole else known_tokens(s, v)
+        if not _head_fits(s, group.rank, tokens, tokens):
+            break
+        _admit(s, g, v, rem, now)
+        total += rem
+    return total > 0
+
+
+@jit
+def _continuous(s: State, g: int, now: float) -> int:
+    """Prefill first (vLLM v0): a step is prompts alone, or else all decodes."""
+    if _prompts_admitted(s, g, now, False):
+        return PROMPTS
+    outcome = _running_kept(s, g, s.group[g].decodes + s.rank[s.group[g].rank].running)
+    return DECODES if outcome != HELD else HELD
+
+
+@jit
+def _static(s: State, g: int, now: float) -> int:
+    """A batch is formed when the last one is over, prefilled in one step, and decoded until its longest member ends."""
+    group = s.group[g]
+    rank = s.rank[group.rank]
+    if rank.running == 0:
+        prompts = _prompts_admitted(s, g, now, True)
+        group.members = rank.running
+        if prompts:
+            return PROMPTS
+    node = s.link[group.partial].next
+    while node != group.partial:
+        v = node - s.clock[0].parts
+        s.visit[v].chunk = 1
+        node = s.link[node].next
+    return DECODES
+
+
+@jit
+def _summed(s: State, g: int, kind: int) -> None:
+    """The step's totals, from which its length follows; ``kind``: with the decodes, the prompts alone, or nothing."""
+    group = s.group[g]
+    p = s.rank[group.rank].pool
+    group.step_decodes = group.decodes if kind == DECODES else 0
+    group.step_context = group.context if kind == DECODES else 0
+    group.step_tokens, group.step_fresh, group.step_chunks, group.step_done, group.step_time, group.step_pairs = (
+        group.step_decodes,
+        0,
+        0,
+        0,
+        0.0,
+        0.0,
+    )
+    node = s.link[group.partial].next
+    while node != group.partial:
+        v = node - s.clock[0].parts
+        visit = s.visit[v]
+        if kind == HELD:
+            visit.chunk = 0
+        n = visit.chunk
+        group.step_tokens += n
+        if n > 0 and visit.fresh:
+            group.step_fresh += 1
+            group.step_context += known_tokens(s, v)
+        elif n > 0:
+            group.step_chunks += 1
+            group.step_time += chunk_time(s, p, n, visit.computed)
+            group.step_pairs += n * float(visit.computed) + 0.5 * n * (n + 1.0)
+            if visit.computed + n == known_tokens(s, v):
+                group.step_done += 1
+        node = s.link[node].next
+
+
+@jit
+def formed(s: State, g: int, now: float) -> bool:
+    """Form the next step of group ``g``; whether it has any work."""
+    policy = s.pool[s.rank[s.group[g].rank].pool].policy
+    if policy == CHUNKED:
+        kind = _chunked(s, g, now)
+    elif policy == CONTINUOUS:
+        kind = _continuous(s, g, now)
+    else:
+        kind = _static(s, g, now)
+    _summed(s, g, kind)
+    return bool(s.group[g].step_tokens > 0)

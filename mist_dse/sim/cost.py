@@ -1,0 +1,94 @@
+"""Length of a step, and of k decode steps in closed form, from the `rows.StepCost` arrays.
+
+In a span of pure decode steps with S sequences the mean context x grows by exactly 1 a step, and the step's length is
+linear in x between knots, so a span is a few arithmetic series. `decode_span` from the anchor gives every boundary, whether
+the loop steps or skips.
+"""
+
+import math
+
+from mist_dse.sim.jit import jit
+from mist_dse.sim.state import State
+
+
+@jit
+def _cell(s: State, p: int, x: float) -> int:
+    """The last knot that is <= x, at most the last but one (the last slope extends)."""
+    at, last = s.pool[p].knots_at, s.pool[p].knots - 2
+    i = 0
+    while i < last and s.table[at + i + 1] <= x:
+        i += 1
+    return i
+
+
+@jit
+def _at_mean_context(s: State, table: int, p: int, sequences: int, x: float) -> float:
+    """The [S, knots] table that starts at ``table``, at S sequences of mean context x."""
+    at, n = s.pool[p].knots_at, s.pool[p].knots
+    row = table + sequences * n
+    if n == 1:
+        return float(s.table[row])
+    i = _cell(s, p, x)
+    slope = (s.table[row + i + 1] - s.table[row + i]) / (s.table[at + i + 1] - s.table[at + i])
+    return float(s.table[row + i] + slope * (x - s.table[at + i]))
+
+
+@jit
+def decode_span(s: State, p: int, sequences: int, context: int, steps: int) -> float:
+    """Seconds of ``steps`` pure decode steps, the first of which attends ``context`` tokens in all (exact sum)."""
+    at, n = s.pool[p].knots_at, s.pool[p].knots
+    row = s.pool[p].decode_at + sequences * n
+    if n == 1:
+        return float(steps * s.table[row])
+    x = context / sequences
+    i = _cell(s, p, x)
+    total = 0.0
+    left = steps
+    while left > 0:
+        slope = (s.table[row + i + 1] - s.table[row + i]) / (s.table[at + i + 1] - s.table[at + i])
+        inside = left
+        if i < n - 2:
+            inside = min(left, max(math.ceil(s.table[at + i + 1] - x), 0))
+        first = s.table[row + i] + slope * (x - s.table[at + i])
+        total += inside * first + slope * (0.5 * inside * (inside - 1))
+        x += inside
+        left -= inside
+        i += 1
+    return float(total)
+
+
+@jit
+def chunk_time(s: State, p: int, tokens: int, before: int) -> float:
+    """Attention of a chunk of ``tokens`` prompt tokens after ``before`` cached ones."""
+    pool = s.pool[p]
+    start, end, w = float(before), float(before + tokens), pool.window
+    area = end * end - start * start
+    window_area = (min(end, w) ** 2 + 2.0 * w * max(end - w, 0.0)) - (min(start, w) ** 2 + 2.0 * w * max(start - w, 0.0))
+    return float(max(pool.quad * area + (pool.window_quad * window_area if pool.window_quad > 0.0 else 0.0), pool.read * end))
+
+
+@jit
+def decode_time(s: State, p: int, sequences: int, context: int) -> float:
+    """One pure decode step."""
+    return _at_mean_context(s, s.pool[p].decode_at, p, sequences, context / sequences)
+
+
+@jit
+def mixed_time(s: State, p: int, decodes: tuple[int, int], prompts: tuple[int, int, int, float]) -> float:
+    """A step with prompts: ``decodes`` = (sequences, context); ``prompts`` = (tokens of the step, chunks, finished, chunk seconds)."""
+    pool = s.pool[p]
+    sequences, context = decodes
+    tokens, chunks, finished, chunk_seconds = prompts
+    last = pool.token_last
+    if tokens <= last:
+        device = s.table[pool.token_at + tokens]
+    else:
+        top = s.table[pool.token_at + last]
+        device = top + (tokens - last) * (top - s.table[pool.token_at + last - 1])
+    device += s.table[pool.sequence_at + sequences + finished] + pool.prefill_overhead + chunk_seconds
+    if sequences > 0:
+        device += pool.mixing * _at_mean_context(s, pool.attention_at, p, sequences, context / sequences)
+    host = pool.host_step + pool.host_sequence * (sequences + chunks) + pool.host_prefill
+    if pool.asynchronous:
+        return float(max(device, host))
+    return float(device + host)

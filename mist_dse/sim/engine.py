@@ -1,0 +1,225 @@
+"""Engines: start a step (or a span of decode steps) on an idle lane, and carry out what a step that ends has done."""
+
+import math
+
+from mist_dse.rows import STATIC
+from mist_dse.sim.batch import formed
+from mist_dse.sim.cost import decode_time, mixed_time
+from mist_dse.sim.decoding import heap_add, heap_remove, join_decoding, known_tokens, leave_decoding
+from mist_dse.sim.flow import finish_visit, mark, set_timer
+from mist_dse.sim.jit import jit
+from mist_dse.sim.lanes import schedule_lane, unschedule_lane
+from mist_dse.sim.lists import is_empty, unlink
+from mist_dse.sim.span import grow_span, start_span
+from mist_dse.sim.state import DECODING, State
+
+
+@jit
+def _group(s: State, lane: int, d: int) -> int:
+    """The group of rank ``d`` in a lane."""
+    p = s.replica[s.lane[lane].replica].pool
+    pool = s.pool[p]
+    local = lane - pool.first_lane
+    replica, i = local // pool.lanes, local % pool.lanes
+    return int(pool.first_group + (replica * pool.ranks + d) * pool.lanes + i)
+
+
+@jit
+def _step_time(s: State, p: int, g: int) -> float:
+    """Length of the formed step of one rank, 0 without work."""
+    group = s.group[g]
+    sequences = group.step_decodes + group.step_fresh
+    if group.step_tokens == 0:
+        return 0.0
+    if group.step_chunks == 0:
+        return decode_time(s, p, sequences, group.step_context)
+    return mixed_time(s, p, (sequences, group.step_context), (group.step_tokens, group.step_chunks, group.step_done, group.step_time))
+
+
+@jit
+def _observe(s: State, r: int, g: int) -> None:
+    """Counters and peaks of the formed step (decode steps of a span are added when it ends)."""
+    replica, group = s.replica[r], s.group[g]
+    rank = s.rank[group.rank]
+    replica.peak_seqs = max(replica.peak_seqs, rank.running)
+    replica.peak_tokens = max(replica.peak_tokens, group.step_tokens)
+    replica.peak_blocks = max(replica.peak_blocks, s.pool[rank.pool].blocks - rank.free)
+    replica.pairs += group.step_pairs
+    replica.tokens += group.step_tokens - group.step_decodes
+    replica.contexts += group.step_context - (group.context if group.step_decodes > 0 else 0)
+
+
+@jit
+def _lane_started(s: State, lane: int, now: float) -> bool:
+    """Form and start the lane's next step; whether there was any work."""
+    row = s.lane[lane]
+    r = row.replica
+    p = s.replica[r].pool
+    ranks = s.pool[p].ranks
+    s.clock[0].freed, s.clock[0].preempted = 0, 0
+    work, length = False, 0.0
+    for d in range(ranks):
+        g = _group(s, lane, d)
+        work = formed(s, g, now) or work
+        length = max(length, _step_time(s, p, g))
+    if s.clock[0].freed:
+        mark(s, r)
+    g = _group(s, lane, 0)
+    steady = work and ranks == 1 and s.pool[p].lanes == 1 and s.group[g].step_chunks == 0 and s.group[g].step_fresh == 0
+    if row.anchored and (not steady or s.clock[0].preempted):
+        s.replica[r].busy += now - row.anchor
+        row.anchored = 0
+    if not work:
+        return False
+    for d in range(ranks):
+        _observe(s, r, _group(s, lane, d))
+    if steady:
+        start_span(s, lane, g, now)
+        return True
+    row.start, row.spanning, row.steps = now, 0, 1
+    schedule_lane(s, lane, now + length)
+    s.replica[r].entrance = now + length * s.pool[p].stage_share
+    if s.pool[p].lanes > 1:
+        set_timer(s, s.replica[r].entrance, -r - 1)
+    return True
+
+
+@jit
+def start_steps(s: State, r: int, now: float) -> None:
+    """Start a step on the lane of replica ``r`` that has been idle longest, if the entrance is free and there is work."""
+    replica = s.replica[r]
+    pool = s.pool[replica.pool]
+    first = pool.first_lane + (r - pool.first_replica) * pool.lanes
+    if pool.lanes == 1:
+        if s.lane[first].slot < 0:
+            _lane_started(s, first, now)
+        return
+    if replica.entrance > now:
+        return
+    after, last = -math.inf, -1
+    while True:
+        best = -1
+        for lane in range(first, first + pool.lanes):
+            later = s.lane[lane].idle > after or (s.lane[lane].idle == after and lane > last)
+            if s.lane[lane].slot < 0 and later and (best < 0 or s.lane[lane].idle < s.lane[best].idle):
+                best = lane
+        if best < 0 or _lane_started(s, best, now):
+            return
+        after, last = s.lane[best].idle, best
+
+
+@jit
+def _emit(s: State, g: int, v: int, now: float) -> None:
+    """The step has computed all that ``v`` knows: it emits a token and decodes from now on (or ends at once)."""
+    visit, group = s.visit[v], s.group[g]
+    pool = s.pool[s.rank[group.rank].pool]
+    unlink(s, s.clock[0].parts + v)
+    visit.emitted += 1
+    visit.fresh = 0
+    request = s.request[visit.request]
+    if visit.answers and math.isnan(request.first_token):
+        request.first_token = now
+    if pool.policy != STATIC:
+        join_decoding(s, g, v, pool.block_size)
+        return
+    visit.state, visit.join = DECODING, group.count
+    visit.finish = group.count + visit.emit - visit.emitted
+    group.decodes += 1
+    group.context += known_tokens(s, v)
+    heap_add(s, g, v)
+
+
+@jit
+def _end_visit(s: State, g: int, v: int, now: float) -> None:
+    """All tokens of ``v`` are out."""
+    visit, group = s.visit[v], s.group[g]
+    rank = s.rank[group.rank]
+    pool = s.pool[rank.pool]
+    unlink(s, v)
+    if pool.policy == STATIC:
+        heap_remove(s, g, v)
+        visit.emitted = visit.emit
+        group.batch_blocks += 0 if visit.keep else visit.held
+    else:
+        leave_decoding(s, g, v, pool.block_size)
+        rank.running -= 1
+        rank.free += 0 if visit.keep else visit.held
+    if not visit.keep:
+        visit.held = 0
+    finish_visit(s, v, now)
+
+
+@jit
+def _end_batch(s: State, g: int) -> None:
+    """The longest member of a static batch has ended: its slots and blocks are free."""
+    group = s.group[g]
+    rank = s.rank[group.rank]
+    rank.running -= group.members
+    rank.free += group.batch_blocks
+    group.members, group.batch_blocks, group.decodes, group.context = 0, 0, 0, 0
+
+
+@jit
+def _end_group(s: State, g: int, steps: int, now: float) -> bool:
+    """What ``steps`` steps of one rank have done; whether the decoding batch has changed."""
+    group = s.group[g]
+    changed = False
+    if group.step_decodes > 0:
+        group.count += steps
+        group.context += group.decodes * steps
+    node = s.link[group.partial].next
+    while node != group.partial:
+        v = node - s.clock[0].parts
+        node = s.link[node].next
+        visit = s.visit[v]
+        if visit.chunk > 0:
+            changed = True
+            visit.computed += visit.chunk
+            visit.chunk = 0
+            if visit.computed == known_tokens(s, v):
+                _emit(s, g, v, now)
+    while group.ending > 0 and s.visit[s.finish[g, 0]].finish <= group.count:
+        changed = True
+        _end_visit(s, g, s.finish[g, 0], now)
+    if group.members > 0 and group.ending == 0 and is_empty(s, group.partial):
+        _end_batch(s, g)
+    return changed
+
+
+@jit
+def _count_decodes(s: State, r: int, g: int, steps: int) -> None:
+    """Tokens and attended context of ``steps`` decode steps that the group is about to be credited with."""
+    replica, group = s.replica[r], s.group[g]
+    if group.step_decodes > 0:
+        replica.tokens += group.step_decodes * steps
+        replica.contexts += steps * float(group.context) + 0.5 * group.decodes * steps * (steps - 1.0)
+
+
+@jit
+def end_step(s: State, lane: int, now: float) -> None:
+    """The lane's step or span ends now."""
+    row = s.lane[lane]
+    r = row.replica
+    p = s.replica[r].pool
+    steps = row.steps
+    s.replica[r].steps += steps
+    if row.spanning:
+        g = _group(s, lane, 0)
+        grow_span(s, lane, g)
+        rank = s.rank[s.group[g].rank]
+        s.replica[r].peak_blocks = max(s.replica[r].peak_blocks, s.pool[p].blocks - rank.free)
+        row.taken += steps
+    else:
+        s.replica[r].busy += now - row.start
+    row.spanning = 0
+    row.idle = now
+    unschedule_lane(s, lane)
+    changed = False
+    for d in range(s.pool[p].ranks):
+        g = _group(s, lane, d)
+        _count_decodes(s, r, g, steps)
+        changed = _end_group(s, g, steps, now) or changed
+    if row.anchored and changed:
+        s.replica[r].busy += now - row.anchor
+        row.anchored = 0
+    mark(s, r)

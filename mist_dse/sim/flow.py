@@ -1,0 +1,188 @@
+"""The life of visits between servers: arrival, release, leases, end; and which replicas have something to do.
+
+`docs/semantics.md`, Entry and Release.
+"""
+
+import math
+
+from mist_dse.rows import COMPLETED, ON_END, ON_START, REJECTED
+from mist_dse.sim.decoding import blocks_for
+from mist_dse.sim.heap import heap_push
+from mist_dse.sim.jit import jit
+from mist_dse.sim.lists import insert_before, is_empty, unlink
+from mist_dse.sim.router import placed_rank
+from mist_dse.sim.span import cut_span
+from mist_dse.sim.state import DIRTY, ENDED, INTAKE, LEASING, WAITING, State
+from mist_dse.sim.station import enter_station
+
+
+@jit
+def set_timer(s: State, when: float, item: int) -> None:
+    """At ``when``: visit ``item`` moves on, or (negative) replica -item - 1 looks again."""
+    clock = s.clock[0]
+    clock.timers = heap_push(s, clock.timers_at, clock.timers, (when, item, clock.created))
+    clock.created += 1
+
+
+@jit
+def mark(s: State, r: int) -> None:
+    """Replica ``r`` may have something to start: settle it before time goes on."""
+    if s.replica[r].dirty == 0:
+        s.replica[r].dirty = 1
+        s.calendar[DIRTY, s.clock[0].dirty] = r
+        s.clock[0].dirty += 1
+
+
+@jit
+def touch(s: State, q: int, now: float) -> None:
+    """Something changed at rank ``q``: settle its replica, and let a span that it may interrupt end at its next boundary."""
+    r = s.rank[q].replica
+    mark(s, r)
+    pool = s.pool[s.replica[r].pool]
+    if pool.ranks == 1 and pool.lanes == 1:
+        wanted = not is_empty(s, s.rank[q].waiting) and s.rank[q].running < pool.max_num_seqs and pool.policy != 0
+        if wanted or not is_empty(s, s.rank[q].leasing):
+            i = r - pool.first_replica
+            cut_span(s, pool.first_lane + i, pool.first_group + i, now)
+
+
+@jit
+def join_waiting(s: State, v: int, now: float) -> None:
+    """``v`` joins the end of its rank's WAITING queue."""
+    visit = s.visit[v]
+    visit.state = WAITING
+    if visit.held > 0:
+        s.rank[visit.rank].stalled += 1
+    insert_before(s, s.rank[visit.rank].waiting, v)
+    touch(s, visit.rank, now)
+
+
+@jit
+def _enter_pool(s: State, v: int, now: float) -> None:
+    visit = s.visit[v]
+    if visit.rank >= 0:
+        join_waiting(s, v, now)
+        return
+    q = placed_rank(s, visit.server, v)
+    pool = s.pool[visit.server]
+    if pool.front_end == 0.0 and pool.front_end_token == 0.0 and pool.client == 0.0:
+        join_waiting(s, v, now)
+        return
+    replica = s.replica[s.rank[q].replica]
+    replica.intake = max(now, replica.intake) + pool.front_end + pool.front_end_token * visit.prompt
+    visit.state = INTAKE
+    set_timer(s, replica.intake + pool.client, v)
+
+
+@jit
+def release(s: State, v: int, now: float) -> None:
+    """``v`` is ready: it goes to its server, or waits for the lease that it needs."""
+    visit = s.visit[v]
+    visit.ready = now
+    if visit.server < s.clock[0].engines:
+        _enter_pool(s, v, now)
+    elif visit.lease >= 0:
+        q = placed_rank(s, s.visit[visit.lease].server, visit.lease)
+        visit.state = LEASING
+        insert_before(s, s.rank[q].leasing, v)
+        touch(s, q, now)
+    elif enter_station(s, visit.server - s.clock[0].engines, v, now):
+        fire(s, v, ON_START, now)
+
+
+@jit
+def fire(s: State, v: int, on: int, now: float) -> None:
+    """Signal along the edges of ``v`` that fire now; visits that have all their signals are appended to the ready list."""
+    for e in range(s.visit[v].edges, s.visit[v].edges_end):
+        if s.edge[e].on == on:
+            target = s.edge[e].to
+            s.visit[target].need -= 1
+            if s.visit[target].need == 0:
+                insert_before(s, s.clock[0].ready, target)
+
+
+@jit
+def release_ready(s: State, now: float) -> None:
+    """Release everything that signals have made ready, in order."""
+    which = s.clock[0].ready
+    while not is_empty(s, which):
+        v = s.link[which].next
+        unlink(s, v)
+        release(s, v, now)
+
+
+@jit
+def grant_leases(s: State, q: int, now: float) -> None:
+    """Grant the leases that wait at rank ``q``, first come first served, while they fit."""
+    rank = s.rank[q]
+    pool = s.pool[rank.pool]
+    while not is_empty(s, rank.leasing):
+        v = s.link[rank.leasing].next
+        holder = s.visit[s.visit[v].lease]
+        blocks = blocks_for(holder.prompt + holder.handed, pool.block_size)
+        if blocks + pool.watermark > rank.free:
+            break
+        rank.free -= blocks
+        holder.held = blocks
+        s.replica[rank.replica].peak_blocks = max(s.replica[rank.replica].peak_blocks, pool.blocks - rank.free)
+        unlink(s, v)
+        if enter_station(s, s.visit[v].server - s.clock[0].engines, v, now):
+            fire(s, v, ON_START, now)
+
+
+@jit
+def close_request(s: State, i: int, status: int, now: float) -> None:
+    """Request ``i`` is over; in a closed loop its client sends the next one."""
+    s.request[i].status = status
+    if status == COMPLETED:
+        s.request[i].end = now
+    clock = s.clock[0]
+    if clock.clients > 0 and clock.next_request < len(s.request):
+        j = clock.next_request
+        clock.next_request += 1
+        s.request[j].arrival = now + s.request[j].think
+        clock.comers = heap_push(s, clock.comers_at, clock.comers, (s.request[j].arrival, j, j))
+
+
+@jit
+def finish_visit(s: State, v: int, now: float) -> None:
+    """``v`` ends: its edges fire, the KV it frees is freed, its request may be complete."""
+    visit = s.visit[v]
+    visit.state = ENDED
+    s.clock[0].ended += 1
+    visit.end = now
+    if visit.rank >= 0:
+        s.rank[visit.rank].load -= 1
+    request = s.request[visit.request]
+    if visit.answers and visit.rank >= 0:
+        request.last_token = now
+    if visit.frees >= 0:
+        source = s.visit[visit.frees]
+        s.rank[source.rank].free += source.held
+        source.held = 0
+        touch(s, source.rank, now)
+    request.left -= 1
+    fire(s, v, ON_END, now)
+    if request.left == 0:
+        close_request(s, visit.request, COMPLETED, now)
+
+
+@jit
+def never_fits(s: State, v: int) -> bool:
+    """Whether the KV store or the context length can never hold the engine visit ``v``."""
+    visit = s.visit[v]
+    pool = s.pool[visit.server]
+    tokens = visit.prompt + visit.handed + visit.limit
+    return bool(blocks_for(tokens - 1, pool.block_size) + pool.watermark > pool.blocks or tokens > pool.max_model_len)
+
+
+@jit
+def arrive(s: State, i: int, now: float) -> None:
+    """Request ``i`` arrives: rejected if it can never be served, else its first visits are released."""
+    for v in range(s.request[i].first, s.request[i].last):
+        if s.visit[v].server < s.clock[0].engines and never_fits(s, v):
+            close_request(s, i, REJECTED, now)
+            return
+    for v in range(s.request[i].first, s.request[i].last):
+        if s.visit[v].need == 0 and math.isnan(s.visit[v].ready):
+            release(s, v, now)

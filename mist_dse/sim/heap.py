@@ -1,0 +1,55 @@
+"""Binary heaps ordered by (key, tie): the calendar of timers, later arrivals and station jobs.
+
+All heaps share ``state.entry``; one starts at ``at`` and holds ``size`` entries. Functions return the new size.
+"""
+
+from mist_dse.sim.jit import jit
+from mist_dse.sim.state import State
+
+
+@jit
+def _before(s: State, i: int, j: int) -> bool:
+    a, b = s.entry[i], s.entry[j]
+    return bool(a.key < b.key or (a.key == b.key and a.tie < b.tie))
+
+
+@jit
+def _swap(s: State, i: int, j: int) -> None:
+    a, b = s.entry[i], s.entry[j]
+    key, item, tie = a.key, a.what, a.tie
+    a.key, a.what, a.tie = b.key, b.what, b.tie
+    b.key, b.what, b.tie = key, item, tie
+
+
+@jit
+def heap_push(s: State, at: int, size: int, entry: tuple[float, int, int]) -> int:
+    """Add ``entry`` = (key, item, tie)."""
+    i = size
+    row = s.entry[at + i]
+    row.key, row.what, row.tie = entry
+    while i > 0:
+        parent = (i - 1) // 2
+        if not _before(s, at + i, at + parent):
+            break
+        _swap(s, at + i, at + parent)
+        i = parent
+    return size + 1
+
+
+@jit
+def heap_pop(s: State, at: int, size: int) -> int:
+    """Remove the first entry (read ``entry[at]`` before)."""
+    size -= 1
+    _swap(s, at, at + size)
+    i = 0
+    while True:
+        child = 2 * i + 1
+        if child >= size:
+            break
+        if child + 1 < size and _before(s, at + child + 1, at + child):
+            child += 1
+        if not _before(s, at + child, at + i):
+            break
+        _swap(s, at + i, at + child)
+        i = child
+    return size

@@ -1,0 +1,66 @@
+"""The calendar of engine steps: an indexed binary heap of active lanes by (end of step, lane), so that an end can move.
+
+``lane.slot`` is the lane's place in ``state.calendar``, -1 when it is idle; ``clock.lanes`` is the number of active lanes.
+"""
+
+from mist_dse.sim.jit import jit
+from mist_dse.sim.state import LANES, State
+
+
+@jit
+def _earlier(s: State, a: int, b: int) -> bool:
+    return bool(s.lane[a].end < s.lane[b].end or (s.lane[a].end == s.lane[b].end and a < b))
+
+
+@jit
+def _put(s: State, slot: int, lane: int) -> None:
+    s.calendar[LANES, slot] = lane
+    s.lane[lane].slot = slot
+
+
+@jit
+def _sift(s: State, slot: int) -> None:
+    """Move the lane in ``slot`` to where its end belongs."""
+    lane = s.calendar[LANES, slot]
+    while slot > 0:
+        parent = (slot - 1) // 2
+        if not _earlier(s, lane, s.calendar[LANES, parent]):
+            break
+        _put(s, slot, s.calendar[LANES, parent])
+        slot = parent
+    size = s.clock[0].lanes
+    while True:
+        child = 2 * slot + 1
+        if child >= size:
+            break
+        if child + 1 < size and _earlier(s, s.calendar[LANES, child + 1], s.calendar[LANES, child]):
+            child += 1
+        if not _earlier(s, s.calendar[LANES, child], lane):
+            break
+        _put(s, slot, s.calendar[LANES, child])
+        slot = child
+    _put(s, slot, lane)
+
+
+@jit
+def schedule_lane(s: State, lane: int, end: float) -> None:
+    """The lane's step (or span of steps) now ends at ``end``."""
+    s.lane[lane].end = end
+    slot = s.lane[lane].slot
+    if slot < 0:
+        slot = s.clock[0].lanes
+        s.clock[0].lanes += 1
+        _put(s, slot, lane)
+    _sift(s, slot)
+
+
+@jit
+def unschedule_lane(s: State, lane: int) -> None:
+    """The lane is idle."""
+    slot = s.lane[lane].slot
+    s.lane[lane].slot = -1
+    s.clock[0].lanes -= 1
+    size = s.clock[0].lanes
+    if slot < size:
+        _put(s, slot, s.calendar[LANES, size])
+        _sift(s, slot)

@@ -1,0 +1,67 @@
+"""Spans: many pure decode steps taken as one event while nothing can change.
+
+A span's boundaries are ``lane.anchor + decode_span(k)``; the anchor stays while the batch stays, so that cutting a span short (or
+taking its steps one by one) leaves every boundary where it was. Only an engine with one rank and one lane spans.
+"""
+
+from mist_dse.sim.cost import decode_span
+from mist_dse.sim.decoding import growth, steps_within
+from mist_dse.sim.jit import jit
+from mist_dse.sim.lanes import schedule_lane
+from mist_dse.sim.state import State
+
+
+@jit
+def boundary(s: State, lane: int, g: int, steps: int) -> float:
+    """The end of the ``steps``-th step after the anchor."""
+    p = s.replica[s.lane[lane].replica].pool
+    return float(s.lane[lane].anchor + decode_span(s, p, s.group[g].decodes, s.lane[lane].context, steps))
+
+
+@jit
+def start_span(s: State, lane: int, g: int, now: float) -> None:
+    """Start as many decode steps as nothing planned interrupts; the first one's blocks are taken already.
+
+    Where forming this step has freed blocks, the next one may admit: then it is one step.
+    """
+    row, group = s.lane[lane], s.group[g]
+    pool = s.pool[s.replica[row.replica].pool]
+    if row.anchored == 0:
+        row.anchor, row.anchored, row.taken, row.context = now, 1, 0, group.context
+    steps = s.visit[s.finish[g, 0]].finish - group.count
+    if s.clock[0].skip == 0 or s.clock[0].freed:
+        steps = 1
+    elif pool.policy != 0:
+        steps = 1 + steps_within(s, g, group.count + 1, steps - 1, pool.block_size)
+    row.spanning, row.steps, group.grown = 1, steps, 1
+    row.start = now
+    schedule_lane(s, lane, boundary(s, lane, g, row.taken + steps))
+
+
+@jit
+def grow_span(s: State, lane: int, g: int) -> None:
+    """Take the blocks of all steps of the span that have not taken theirs."""
+    row, group = s.lane[lane], s.group[g]
+    pool = s.pool[s.replica[row.replica].pool]
+    if pool.policy != 0 and row.steps > group.grown:
+        s.rank[group.rank].free -= growth(s, g, group.count + group.grown, row.steps - group.grown, pool.block_size)
+    group.grown = row.steps
+
+
+@jit
+def cut_span(s: State, lane: int, g: int, now: float) -> None:
+    """End the span at its first boundary that is not before ``now``: something may change there."""
+    row = s.lane[lane]
+    if row.spanning == 0 or row.steps == 1:
+        return
+    low, high = 1, row.steps
+    while low < high:
+        middle = (low + high) // 2
+        if boundary(s, lane, g, row.taken + middle) >= now:
+            high = middle
+        else:
+            low = middle + 1
+    if low < row.steps:
+        row.steps = low
+        schedule_lane(s, lane, boundary(s, lane, g, row.taken + low))
+    grow_span(s, lane, g)

@@ -1,0 +1,77 @@
+"""Rate-shared stations: c servers, infinite servers, FIFO and processor-sharing links are one mechanism.
+
+Every active job gets min(cap, rate/active) work per second, so all jobs attain work at one pace: a job that starts when the
+station has attained A leaves when it has attained A + work, and a heap of those values is the calendar.
+"""
+
+import math
+
+from mist_dse.sim.heap import heap_pop, heap_push
+from mist_dse.sim.jit import jit
+from mist_dse.sim.lists import insert_before, is_empty, unlink
+from mist_dse.sim.state import QUEUED, SERVED, State
+
+
+@jit
+def _pace(s: State, k: int) -> float:
+    station = s.station[k]
+    return float(min(station.cap, station.rate / station.active))
+
+
+@jit
+def _advance(s: State, k: int, now: float) -> None:
+    station = s.station[k]
+    if station.active > 0:
+        station.attained += (now - station.last) * _pace(s, k)
+    station.last = now
+
+
+@jit
+def _plan(s: State, k: int, now: float) -> None:
+    station = s.station[k]
+    station.next = math.inf
+    if station.active > 0:
+        station.next = now + max(s.entry[station.heap_at].key - station.attained, 0.0) / _pace(s, k)
+
+
+@jit
+def _serve(s: State, k: int, v: int, now: float) -> None:
+    station = s.station[k]
+    s.visit[v].state = SERVED
+    s.visit[v].start = now
+    entry = (station.attained + s.visit[v].work, v, station.started)
+    station.started += 1
+    station.active = heap_push(s, station.heap_at, station.active, entry)
+
+
+@jit
+def enter_station(s: State, k: int, v: int, now: float) -> bool:
+    """``v`` arrives; whether its service starts at once."""
+    station = s.station[k]
+    if station.active >= station.slots:
+        s.visit[v].state = QUEUED
+        insert_before(s, station.queue, v)
+        return False
+    _advance(s, k, now)
+    _serve(s, k, v, now)
+    _plan(s, k, now)
+    return True
+
+
+@jit
+def leave_station(s: State, k: int, now: float) -> tuple[int, int]:
+    """The job that is done at ``now``, and the queued one that takes its place (-1: none)."""
+    station = s.station[k]
+    _advance(s, k, now)
+    at = station.heap_at
+    station.attained = max(station.attained, s.entry[at].key)
+    done = s.entry[at].what
+    station.done += s.visit[done].work
+    station.active = heap_pop(s, at, station.active)
+    successor = -1
+    if not is_empty(s, station.queue):
+        successor = s.link[station.queue].next
+        unlink(s, successor)
+        _serve(s, k, successor, now)
+    _plan(s, k, now)
+    return done, successor

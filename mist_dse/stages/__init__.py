@@ -1,0 +1,8 @@
+"""Stage kinds, one file each, and `lower`: from a design and its requests to the machine's rows."""
+
+from mist_dse.stages.handoff import handoff_station
+from mist_dse.stages.kinds import KINDS
+from mist_dse.stages.lower import Lowered, lower
+from mist_dse.stages.pool import PoolRow, lower_pool
+
+__all__ = ["KINDS", "Lowered", "PoolRow", "handoff_station", "lower", "lower_pool"]

@@ -1,0 +1,19 @@
+"""Prefill: reads the prompt, fills its KV cache and, where the engine says so, gives the first token.
+
+Alone on its pool a prefill visit holds the prompt (less what a prefix cache has), emits one token and keeps its KV for the hand-off.
+Sharing a pool with decode, both are one visit: see `decode`.
+"""
+
+import numpy as np
+
+from mist_dse.rows import Requests
+from mist_dse.stages.visits import Slot
+
+KIND = "prefill"
+
+
+def prefill_slot(requests: Requests, *, server: int, stage: int, answers: bool) -> Slot:
+    """The visit of every request to a pool that only prefills; requests of one answered token need no hand-off and keep nothing."""
+    keep = (requests.output_tokens > 1) if answers else np.ones_like(requests.output_tokens)
+    return Slot(server=server, stage=stage, prompt=requests.input_tokens, computed=requests.cached_tokens, emit=1, limit=1,
+                keep=keep.astype(np.int8), answers=int(answers))  # fmt: skip

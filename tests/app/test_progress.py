@@ -1,0 +1,52 @@
+"""Progress: rates, times left, and no more lines than asked."""
+
+import io
+import math
+
+import pytest
+
+from mist_dse.app.progress import ProgressLine, progress_text
+from mist_dse.explore.stopping import Progress
+
+
+class Screen(io.StringIO):
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+def said(terminal: bool) -> str:
+    now = [0.0]
+    screen = Screen(terminal)
+    line = ProgressLine(screen, clock=lambda: now[0])
+    for step in range(101):
+        now[0] = step / 8  # eighths are exact
+        line(Progress(step, 200, 8.0, (200 - step) / 8, 3, 0.5))
+    line.close()
+    return screen.getvalue()
+
+
+def test_a_file_gets_a_line_every_five_seconds() -> None:
+    assert said(terminal=False).splitlines() == [
+        "simulate: 40 of at most 200 designs, 8/s, at most 20 s left, 3 on the front",
+        "simulate: 80 of at most 200 designs, 8/s, at most 15 s left, 3 on the front",
+    ]
+
+
+def test_a_terminal_gets_one_line_that_renews_itself() -> None:
+    text = said(terminal=True)
+    assert text.count("\n") == 1
+    assert text.endswith("\n")
+    assert text.count("\r") == 51  # every second of 101 steps of 1/8 s: the period is 0.2 s
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(89, "89 s"), (600, "10 min"), (36000, "10.0 h")])
+def test_times_left_are_said_in_a_fitting_unit(seconds: float, words: str) -> None:
+    assert f"at most {words} left" in progress_text(Progress(1, 2, 1.0, seconds, 0, 0.0))
+
+
+def test_an_unknown_rate_and_time_are_not_said() -> None:
+    assert progress_text(Progress(0, 50, 0.0, math.inf, 0, 0.0, "screen")) == "screen: 0 of at most 50 designs, 0 on the front"

@@ -1,0 +1,192 @@
+"""Laws of every run, whatever the policy, the router, the parallelism and the arrivals; numbered as in `docs/laws.md`."""
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+
+from mist_dse.rows import COMPLETED, REJECTED, UNFINISHED, Records
+from mist_dse.sim import simulate
+from mist_dse.sim.loop import run
+from mist_dse.sim.state import initial_state
+from tests.strategies import Case, cases, rough_cases
+
+MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def fits(case: Case) -> np.ndarray:
+    """Per visit, by the words of the contract: an engine visit whose whole sequence fits a rank's KV and the context length."""
+    servers, jobs, _ = case
+    ok = np.ones(len(jobs.server), bool)
+    for number, engine in enumerate(servers.engines):
+        tokens = jobs.prompt + jobs.handed + jobs.limit
+        blocks = np.ceil((tokens - 1) / engine.block_size)
+        here = jobs.server == number
+        ok[here] = ((blocks + engine.watermark <= engine.blocks) & (tokens <= engine.max_model_len))[here]
+    return ok
+
+
+def owners(case: Case) -> np.ndarray:
+    return np.repeat(np.arange(len(case.jobs.first) - 1), np.diff(case.jobs.first))
+
+
+@MANY
+@given(case=cases())
+def test_law_01_arrived_is_completed_plus_rejected_plus_in_flight(case: Case) -> None:
+    """Arrived = completed + rejected + in flight; a run ends with nothing in flight, so every request is one of the two."""
+    status = simulate(*case).status
+    counts = [int((status == kind).sum()) for kind in (COMPLETED, REJECTED, UNFINISHED)]
+    assert sum(counts) == len(case.requests.arrival)
+    assert counts[2] == 0
+
+
+@MANY
+@given(case=rough_cases())
+def test_law_02_events_of_a_request_are_in_order(case: Case) -> None:
+    """Arrival <= admit <= first token <= last token <= end; ready <= start <= end of every visit."""
+    r = simulate(*case)
+    done = r.status == COMPLETED
+    times = np.stack([r.arrival, r.admitted, r.first_token, r.last_token, r.end])[:, done]
+    assert not np.isnan(times).any()
+    assert (np.diff(times, axis=0) >= 0).all()
+    visits = np.stack([r.visit_ready, r.visit_start, r.visit_end])[:, done[owners(case)]]
+    assert not np.isnan(visits).any()
+    assert (np.diff(visits, axis=0) >= 0).all()
+
+
+@MANY
+@given(case=rough_cases())
+def test_law_03_the_clock_never_falls(case: Case) -> None:
+    """Nothing is earlier than the first arrival or later than the makespan, and a visit's signals precede it."""
+    r = simulate(*case)
+    times = np.concatenate([r.visit_ready, r.visit_start, r.visit_end, r.end])
+    known = times[~np.isnan(times)]
+    assert (known >= 0).all()
+    assert (known <= r.makespan).all()
+    sender = np.repeat(np.arange(len(case.jobs.server)), np.diff(case.jobs.edge_first))
+    signalled = np.where(case.jobs.edge_on == 1, r.visit_start[sender], r.visit_end[sender])
+    released = r.visit_ready[case.jobs.edge_to]
+    both = ~np.isnan(signalled) & ~np.isnan(released)
+    assert (signalled[both] <= released[both]).all()
+
+
+@MANY
+@given(case=cases())
+def test_law_04_blocks_stay_within_capacity_and_come_back(case: Case) -> None:
+    """Referenced blocks never exceed a rank's capacity, and at the end every block is free again."""
+    state = initial_state(*case, skip=True)
+    run(state)
+    capacity = state.pool["blocks"][state.rank["pool"]]
+    assert (state.rank["free"] == capacity).all()
+    assert (state.replica["peak_blocks"] <= state.pool["blocks"][state.replica["pool"]]).all()
+    assert (state.rank["running"] == 0).all()
+    assert (state.rank["load"] == 0).all()
+    assert (state.rank["stalled"] == 0).all()
+    assert (state.group["decodes"] == 0).all()
+    assert (state.group["context"] == 0).all()
+
+
+@MANY
+@given(case=cases())
+def test_law_05_what_can_never_fit_is_rejected_at_entry_and_only_that(case: Case) -> None:
+    """A request is rejected iff some visit of it exceeds the KV cache or the context length; nothing of it runs."""
+    r = simulate(*case)
+    misfit = np.bincount(owners(case), weights=~fits(case), minlength=len(r.status)) > 0
+    assert ((r.status == REJECTED) == misfit).all()
+    assert np.isnan(r.visit_start[misfit[owners(case)]]).all()
+
+
+@MANY
+@given(case=rough_cases())
+def test_law_06_no_engine_idles_while_its_only_request_waits(case: Case) -> None:
+    """Work-conserving: a request that meets an empty pool starts at once (after the front end and the client constant)."""
+    servers, jobs, _ = case
+    r = simulate(*case)
+    for number, engine in enumerate(servers.engines):
+        here = np.flatnonzero((jobs.server == number) & ~np.isnan(r.visit_start))
+        entering = here[(jobs.need[here] == 0) & (jobs.lease[here] < 0)]
+        for v in entering:
+            others = here[here != v]
+            overlapping = (r.visit_ready[others] <= r.visit_start[v]) & ~(r.visit_end[others] <= r.visit_ready[v])
+            held = any(jobs.keep[o] for o in here)
+            if not overlapping.any() and not held:
+                intake = engine.front_end + engine.front_end_token * jobs.prompt[v] + engine.client
+                assert r.visit_start[v] <= r.visit_ready[v] + intake + 1e-9
+
+
+@MANY
+@given(case=rough_cases())
+def test_law_07_little(case: Case) -> None:
+    """Mean number in the system x makespan = sum of the times in the system, counted from the events."""
+    r = simulate(*case)
+    done = r.status == COMPLETED
+    moments = np.concatenate([r.arrival[done], r.end[done]])
+    steps = np.concatenate([np.ones(done.sum()), -np.ones(done.sum())])
+    order = np.argsort(moments, kind="stable")
+    inside = np.cumsum(steps[order])[:-1]
+    area = float((inside * np.diff(moments[order])).sum())
+    assert np.isclose(area, (r.end - r.arrival)[done].sum(), rtol=1e-9, atol=1e-9)
+
+
+def assert_same(first: Records, second: Records) -> None:
+    for name in Records._fields:
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
+
+
+@MANY
+@given(case=rough_cases())
+def test_law_08_same_rows_same_records(case: Case) -> None:
+    """A run draws nothing: the same rows give the same records, bit for bit (for any number of workers: tests/explore)."""
+    assert_same(simulate(*case), simulate(*case))
+
+
+@MANY
+@given(case=rough_cases())
+def test_law_09_unfinished_output_lengths_change_nothing_before_they_matter(case: Case) -> None:
+    """Lengthening every answer by one token (limits unchanged) changes no first admission before the first completion."""
+    servers, jobs, requests = case
+    engine = jobs.server < len(servers.engines)
+    longer = np.where(engine & (jobs.limit > jobs.emit), jobs.emit + 1, jobs.emit)
+    a, b = simulate(*case), simulate(servers, jobs._replace(emit=longer), requests)
+    ends = np.concatenate([a.visit_end[longer != jobs.emit], b.visit_end[longer != jobs.emit], [np.inf]])
+    first = np.nanmin(ends)
+    before = (a.visit_start < first) | (b.visit_start < first)
+    np.testing.assert_array_equal(a.visit_start[before], b.visit_start[before])
+
+
+@MANY
+@given(case=cases())
+def test_law_12_time_has_no_scale(case: Case) -> None:
+    """Multiplying every time constant by 4 multiplies every time by 4."""
+    servers, jobs, requests = case
+    slower = servers._replace(
+        engines=tuple(
+            e._replace(front_end=4 * e.front_end, front_end_token=4 * e.front_end_token, client=4 * e.client) for e in servers.engines
+        ),
+        costs=tuple(
+            c._replace(
+                **{
+                    name: 4 * getattr(c, name)
+                    for name in c._fields
+                    if name not in ("knots", "window", "mixing", "asynchronous", "stage_share")
+                }
+            )
+            for c in servers.costs
+        ),
+        stations=tuple(s._replace(rate=s.rate / 4, cap=s.cap / 4, latency=4 * s.latency) for s in servers.stations),
+    )
+    a, b = simulate(*case), simulate(slower, jobs, requests._replace(arrival=4 * requests.arrival, think=4 * requests.think))
+    np.testing.assert_array_equal(4 * a.visit_end, b.visit_end)
+    np.testing.assert_array_equal(4 * a.first_token, b.first_token)
+
+
+@MANY
+@given(case=rough_cases())
+def test_law_16_skipping_equals_stepping_exactly(case: Case) -> None:
+    """Boundaries are anchor + F(k) whether steps are taken one by one or many at a time: the records are equal bit for bit."""
+    assert_same(simulate(*case, skip=True), simulate(*case, skip=False))
+
+
+@MANY
+@given(case=cases())
+def test_law_16_also_where_events_tie(case: Case) -> None:
+    """The same where arrivals, transfers and step boundaries fall on one instant."""
+    assert_same(simulate(*case, skip=True), simulate(*case, skip=False))

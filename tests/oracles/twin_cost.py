@@ -1,0 +1,46 @@
+"""The length of one rank's step, read off the docstring of `rows.StepCost`."""
+
+from collections.abc import Sequence
+
+from mist_dse import rows
+
+
+def step_length(cost: rows.StepCost, decodes: int, context: int, chunks: Sequence[tuple[int, int, bool]]) -> float:
+    """Seconds of a rank's step: decodes with so much context in all, and chunks of (new tokens, computed before, last of its prompt)."""
+    mean = context / decodes if decodes else 0.0
+    tokens = decodes + sum(new for new, _, _ in chunks)
+    if not chunks:
+        return at_context(cost, cost.decode_step[decodes], mean)
+    finished = sum(last for _, _, last in chunks)
+    device = along(cost.token_time, tokens) + float(cost.sequence_time[decodes + finished])
+    device += cost.mixing * at_context(cost, cost.decode_attention[decodes], mean)
+    device += cost.prefill_overhead + sum(chunk_time(cost, new, before) for new, before, _ in chunks)
+    host = cost.host_step + cost.host_sequence * (decodes + len(chunks)) + cost.host_prefill
+    return float(max(device, host) if cost.asynchronous else device + host)
+
+
+def chunk_time(cost: rows.StepCost, new: int, before: int) -> float:
+    """Attention of ``new`` tokens after ``before``: bound by arithmetic (triangles, cut at the window) or by reading."""
+
+    def inside(x: float) -> float:
+        return x * x if x <= cost.window else cost.window * (2 * x - cost.window)
+
+    after = before + new
+    arithmetic = cost.quad * (after * after - before * before) + cost.window_quad * (inside(after) - inside(before))
+    return max(arithmetic, cost.read * after)
+
+
+def along(table: Sequence[float] | rows.Floats, tokens: int) -> float:
+    """A table over T; its last slope goes on beyond it."""
+    last = len(table) - 1
+    if tokens <= last:
+        return float(table[tokens])
+    return float(table[last]) + (tokens - last) * (float(table[last]) - float(table[last - 1]))
+
+
+def at_context(cost: rows.StepCost, table: rows.Floats, x: float) -> float:
+    """A table over the mean context: linear between knots, its last piece goes on beyond them."""
+    knots = [float(knot) for knot in cost.knots]
+    piece = max(i for i in range(len(knots) - 1) if i == 0 or knots[i] <= x)
+    low, high = float(table[piece]), float(table[piece + 1])
+    return low + (high - low) * ((x - knots[piece]) / (knots[piece + 1] - knots[piece]))
