@@ -61,10 +61,9 @@ clean:
 	@touch $@
 
 .venv/.run: .venv/.python $(BUILT_FROM)
-	$(PIP) install --quiet $(LOCKED) hatchling editables
-	$(PIP) install --quiet $(LOCKED) --no-build-isolation -e .
+	$(PIP) install --quiet $(LOCKED) -e .
 	@touch $@
 
 .venv/.dev: .venv/.run
-	$(PIP) install --quiet $(LOCKED) --no-build-isolation -e '.[dev]'
+	$(PIP) install --quiet $(LOCKED) -e '.[dev]'
 	@touch $@
