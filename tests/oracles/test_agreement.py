@@ -1,14 +1,12 @@
 """The simulator against its slow twin: every time, every choice, every counter, with skipping and without."""
 
-from typing import Any
-
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 
 from mist_dse import rows
 from mist_dse.sim import simulate
 from tests.oracles import twin
+from tests.oracles.agreement import assert_agree
 from tests.strategies import (
     Case,
     cases,
@@ -24,19 +22,7 @@ from tests.strategies import (
 
 EXAMPLES = 3 * settings().max_examples  # 300 under the default profile
 MANY = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-WHOLE = ("status", "preemptions", "visit_replica", "pool", "steps", "tokens", "peak_seqs", "peak_blocks", "peak_tokens")
 COST = simple_cost(base=2.0, per_token=1.0)
-
-
-def assert_agree(found: rows.Records, wanted: rows.Records) -> None:
-    """Whole numbers are equal, times and sums to 1e-9 of themselves."""
-    for name in rows.Records._fields:
-        mine: Any = getattr(found, name)
-        other: Any = getattr(wanted, name)
-        if name in WHOLE:
-            np.testing.assert_array_equal(mine, other, err_msg=name)
-        else:
-            np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-12, equal_nan=True, err_msg=name)
 
 
 def assert_same(case: Case, skip: bool) -> None:

@@ -1,4 +1,4 @@
-"""The twin against examples worked by hand, step by step, before it was ever run on them.
+"""The twin and the simulator against examples worked by hand, step by step, before either was ever run on them.
 
 A step of T tokens lasts 2 + T seconds in all of them. In the tables ``a`` is request 0, ``b`` request 1, and so on;
 ``a*`` is a decode, ``a 5+3`` a chunk of 3 tokens after 5 computed before.
@@ -10,10 +10,20 @@ import numpy as np
 from hypothesis import given, settings
 
 from mist_dse import rows
-from tests.oracles.twin import Step, simulate, traced
+from mist_dse.sim import simulate as run
+from tests.oracles import twin
+from tests.oracles.agreement import assert_agree
+from tests.oracles.twin import Step, simulate
 from tests.strategies import Call, Case, cases, colocated, disaggregated, jobs_of, requests_of, servers_of, simple_cost, simple_engine
 
 COST = simple_cost(base=2.0, per_token=1.0)
+
+
+def traced(servers: rows.Servers, jobs: rows.Jobs, requests: rows.Requests) -> tuple[rows.Records, list[Step]]:
+    """Records and steps of the twin, and the assertion that the simulator's records are the same."""
+    records, trace = twin.traced(servers, jobs, requests)
+    assert_agree(run(servers, jobs, requests), records)
+    return records, trace
 
 
 class Line(NamedTuple):
