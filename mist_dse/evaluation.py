@@ -105,9 +105,9 @@ def evaluate(
 def replicate(
     design: Design, workload: Workload, *, seeds: int = 4, fidelity: str = "simulated", prices: PriceBook | str = "default"
 ) -> Evaluation:
-    """`evaluate` at the workload's seed, with 95% intervals of every metric over ``seeds`` >= 2 seeds from it on."""
+    """`evaluate` at the workload's seed, with 95% intervals of every metric over as many seeds from it on (one seed: none)."""
     runs = [evaluate(design, workload, fidelity=fidelity, prices=prices, seed=workload.seed + k) for k in range(seeds)]
-    return replace(runs[0], interval=metrics.intervals([run.metrics for run in runs]))
+    return replace(runs[0], interval=metrics.intervals([run.metrics for run in runs]) if seeds > 1 else {})
 
 
 def _check_fidelity(fidelity: str) -> None:

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mist_dse.explore.errors import SpaceError, StoreError
-    from mist_dse.explore.goals import Objective
+    from mist_dse.explore.samplers import ScreenSampler
     from mist_dse.explore.screening import ScreenTable, screen
     from mist_dse.explore.search import SweepResult, sweep
     from mist_dse.explore.space import Space
     from mist_dse.explore.stopping import Progress
 
-__all__ = ["Objective", "Progress", "ScreenTable", "Space", "SpaceError", "StoreError", "SweepResult", "screen", "sweep"]
+__all__ = ["Progress", "ScreenSampler", "ScreenTable", "Space", "SpaceError", "StoreError", "SweepResult", "screen", "sweep"]
 
-_HOMES = {"Objective": "goals", "Progress": "stopping", "ScreenTable": "screening", "Space": "space", "SpaceError": "errors",
+_HOMES = {"Progress": "stopping", "ScreenSampler": "samplers", "ScreenTable": "screening", "Space": "space", "SpaceError": "errors",
           "StoreError": "errors", "SweepResult": "search", "screen": "screening", "sweep": "search"}  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Ways to set one pool, by construction: each field is chosen among the values that the fields before it allow."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mist_dse.explore.amounts import Amounts
-from mist_dse.explore.errors import SpaceError
+from mist_dse.explore.errors import LargeSpaceError, SpaceError
 from mist_dse.explore.goals import StaticLimit
 from mist_dse.explore.table import Variants
 from mist_dse.explore.variables import ENTRIES, Variable, pool_with
@@ -20,12 +21,18 @@ from mist_dse.specs.model import ModelSpec
 
 Core = tuple[Pool, Mapping[str, Any]]
 
+MOST_CORES = 50_000
+"""Most settings of one pool, replicas aside, that are enumerated (30 us each)."""
+
 
 def pool_cores(pool: Pool, fields: Sequence[Variable], topology: Topology) -> list[Core]:
     """Every valid setting of ``pool`` but its replicas, with the values chosen by path.
 
-    ``SpaceError`` with the reason of the first if none is valid.
+    ``SpaceError`` with the reason of the first if none is valid, ``LargeSpaceError`` where more than `MOST_CORES` may be.
     """
+    most = math.prod(max(len(field.values), 1) for field in fields if field.field != "replicas")
+    if most > MOST_CORES:
+        raise LargeSpaceError(f"pool {pool.name} has up to {most:.3g} settings, more than the {MOST_CORES:,} that are enumerated")
     found: list[Core] = []
     refused = ""
     for values in _assignments([field for field in fields if field.field != "replicas"], {}, pool, topology):

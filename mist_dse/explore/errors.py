@@ -9,5 +9,9 @@ class EmptySpaceError(SpaceError):
     """No design of a space can satisfy what is required: which requirement removes all of them, and by how much."""
 
 
+class LargeSpaceError(SpaceError):
+    """A space has too many designs to enumerate: search it without a screen."""
+
+
 class StoreError(ValueError):
     """A run folder cannot be used."""

@@ -8,26 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mist_dse import metrics
 from mist_dse.catalog_errors import nearest
 from mist_dse.explore.errors import SpaceError
+from mist_dse.metrics import Objective, parse_objective
 from mist_dse.rows import Floats
 
 STATIC = ("accelerators", "usd_per_hour")
 """Quantities known without any evaluation; ``accelerators.NAME`` counts the devices of one kind."""
 
 _OPERATORS = {"<=": np.less_equal, "<": np.less, ">=": np.greater_equal, ">": np.greater}
-
-
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """A metric to minimise or maximise."""
-
-    metric: str
-    direction: str
-
-    def __str__(self) -> str:
-        return f"{self.direction} {self.metric}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +47,11 @@ class StaticLimit:
 
 
 def objective(text: Any, where: str = "objectives") -> Objective:
-    """The objective of a text such as ``"min ttft_p90"``; without min or max the metric's own direction counts.
-
-    Raises ``SpaceError`` for a metric that does not exist.
-    """
-    words = str(text).split()
-    name = words[-1] if words else ""
-    if len(words) not in (1, 2) or (len(words) == 2 and words[0] not in ("min", "max")):
-        raise SpaceError(f"{where}: {text!r} is not an objective; write it as 'min ttft_p90' or 'max throughput_rps'")
-    if name not in metrics.METRICS:
-        raise SpaceError(f"{where}: there is no metric {name!r}; {nearest(name, metrics.METRICS)}")
-    return Objective(name, words[0] if len(words) == 2 else metrics.METRICS[name].direction)
+    """`metrics.parse_objective` of an entry under ``where``; ``SpaceError`` for what is none."""
+    try:
+        return parse_objective(str(text))
+    except ValueError as error:
+        raise SpaceError(f"{where}: {error}") from None
 
 
 _LIMIT = re.compile(r"\s*([\w.\-]+)\s*(<=|>=|<|>)\s*([-+\d.eE]+)\s*(USD/h|\$/h)?\s*$")

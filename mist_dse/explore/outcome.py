@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mist_dse.explore.front import front_mask
-from mist_dse.explore.goals import Objective, minimised
+from mist_dse.explore.goals import minimised
 from mist_dse.explore.record import Row
 from mist_dse.explore.screening import ScreenTable
 from mist_dse.explore.store import frame
-from mist_dse.metrics import parse_limit
+from mist_dse.metrics import Objective, parse_limit
 from mist_dse.rows import Ints
 
 if TYPE_CHECKING:
@@ -23,11 +23,14 @@ HEAD = ("design_id", "fidelity", "seed", "feasible", "violation", "violations")
 
 def results_table(rows: Mapping[str, Row], variables: Mapping[str, Mapping[str, Any]], paths: Sequence[str]) -> "pd.DataFrame":
     """One row per simulated design: bookkeeping, its variables (inactive ones empty), then everything measured."""
-    table = frame(
-        [{**{name: row[name] for name in HEAD}, **{path: variables[key].get(path) for path in paths}, **row} for key, row in rows.items()]
-    )
+    table = frame([_labelled(row, {path: variables[key].get(path) for path in paths}) for key, row in rows.items()])
     whole = [path for path in paths if path in table and table[path].dtype == float]
     return table.astype(dict.fromkeys(whole, "Int64"))
+
+
+def _labelled(row: Row, values: Mapping[str, Any]) -> Row:
+    """A row with its variables after the bookkeeping; what an earlier run stored of them is replaced."""
+    return {**{name: row[name] for name in HEAD}, **values, **row, **values}
 
 
 def front_table(results: "pd.DataFrame", objectives: Sequence[Objective]) -> "pd.DataFrame":

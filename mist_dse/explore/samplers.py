@@ -1,7 +1,13 @@
 """Optuna samplers: ours, which proposes designs in the order of the screen, and Optuna's own by name.
 
 `ScreenSampler` is an `optuna.samplers.BaseSampler`: a relative sampler over all variables of a space. When its order is
-exhausted it hands over to NSGA-II, which starts from the trials told so far.
+exhausted it hands over to NSGA-II, whose generation 0 is every trial told until then: the first children descend from the
+best of them. An empty order hands over at once. In a script of one's own:
+
+    sampler = ScreenSampler.over(space, workload)
+    optuna.create_study(directions=["minimize", "minimize"], sampler=sampler).optimize(objective, n_trials=200)
+
+where ``objective(trial)`` takes its values from ``suggested(trial, space)`` and its design from ``space.design(values)``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,14 +16,20 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers._ga import BaseGASampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from mist_dse.catalog_errors import nearest
 from mist_dse.explore.errors import SpaceError
+from mist_dse.explore.goals import minimised
+from mist_dse.explore.order import screen_order
+from mist_dse.explore.screening import METRICS, screen
 from mist_dse.explore.space import Space
 from mist_dse.explore.table import DesignTable
 from mist_dse.rows import Ints
+from mist_dse.specs.hardware import PriceBook
+from mist_dse.specs.workload import Workload
 
 OTHERS = ("nsga2", "tpe", "random")
 SAMPLERS = ("screen", *OTHERS)
@@ -37,15 +49,14 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     return found
 
 
-def suggested(trial: optuna.Trial, space: Space, spreads: Mapping[str, BaseDistribution], *, inactive: bool) -> dict[str, Any]:
-    """The values of a trial's active variables; ``inactive``: let the sampler choose (and record) the others as well."""
+def suggested(trial: optuna.Trial, space: Space, spreads: Mapping[str, BaseDistribution] | None = None) -> dict[str, Any]:
+    """The values of a trial's active variables. The others are suggested too, since NSGA-II crosses whole sets of variables."""
     values: dict[str, Any] = {}
+    every = distributions(space) if spreads is None else spreads
     for variable in space.variables:
-        active = space.active(variable, values)
-        if active or inactive:
-            value = _suggest(trial, variable.path, spreads[variable.path])
-            if active:
-                values[variable.path] = value
+        value = _suggest(trial, variable.path, every[variable.path])
+        if space.active(variable, values):
+            values[variable.path] = value
     return values
 
 
@@ -62,12 +73,21 @@ def named_sampler(name: str, *, seed: int, options: Mapping[str, Any] | None = N
 
 
 class ScreenSampler(BaseSampler):
-    """Proposes the designs of ``table`` in the order ``order``, then whatever ``after`` proposes."""
+    """Proposes the designs of ``table`` in the order ``order``, then what ``after`` proposes (None: NSGA-II with ``seed``)."""
 
-    def __init__(self, space: Space, table: DesignTable, order: Ints, after: BaseSampler) -> None:
+    def __init__(self, space: Space, table: DesignTable | None, order: Sequence[int] | Ints, *, after: BaseSampler | None = None,
+                 seed: int = 0) -> None:  # fmt: skip
         self._spreads = distributions(space)
-        self._table, self._order, self._after = table, order, after
+        self._table, self._order = table, order if table is not None else ()
+        self._after = NSGAIISampler(seed=seed) if after is None else after
         self._next = 0
+
+    @classmethod
+    def over(cls, space: Space, workload: Workload, *, prices: PriceBook | str = "default", seed: int = 0) -> "ScreenSampler":
+        """The sampler of a space screened under ``workload`` for the objectives of the space."""
+        goals = [goal for goal in space.objectives if goal.metric in METRICS]
+        found = screen(space, workload, prices=prices, metrics=[goal.metric for goal in goals])
+        return cls(space, found.table, screen_order(minimised(found.metrics, goals), found.feasible), seed=seed)
 
     @property
     def proposed(self) -> int:
@@ -87,12 +107,15 @@ class ScreenSampler(BaseSampler):
         """The next design of the order."""
         if self.exhausted:
             return self._after.sample_relative(study, trial, search_space)
-        index = int(self._order[self._next])
+        if isinstance(self._after, BaseGASampler):  # the mark by which a genetic sampler knows its generation 0
+            study._storage.set_trial_system_attr(trial._trial_id, self._after._get_generation_key(), 0)
+        assert self._table is not None
+        values = self._table.values(int(self._order[self._next]))
         self._next += 1
-        return self._table.values(index)
+        return values
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
-        """A value for a variable that the design leaves open."""
+        """A value for a variable that the design leaves open, as the decode pool of a colocated one."""
         return self._after.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:

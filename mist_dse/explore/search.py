@@ -18,7 +18,7 @@ from mist_dse.catalog_errors import nearest
 from mist_dse.explore.certificate import certificate
 from mist_dse.explore.errors import EmptySpaceError, SpaceError
 from mist_dse.explore.executor import executor
-from mist_dse.explore.goals import Objective, minimised, objective
+from mist_dse.explore.goals import minimised, objective
 from mist_dse.explore.manifest import head, identity, resolved
 from mist_dse.explore.options import Options, Search
 from mist_dse.explore.order import ALARM_SHARE, screen_order, with_alarms
@@ -28,7 +28,7 @@ from mist_dse.explore.screening import METRICS, ScreenTable, screen
 from mist_dse.explore.space import Space
 from mist_dse.explore.stopping import Progress, Stopping
 from mist_dse.explore.store import RunFolder
-from mist_dse.metrics import parse_limit
+from mist_dse.metrics import Objective, parse_limit
 from mist_dse.requests import realise
 from mist_dse.rows import Ints
 from mist_dse.specs.workload import Workload

@@ -11,9 +11,10 @@ from mist_dse.catalog_errors import nearest
 from mist_dse.explore.amounts import Amounts
 from mist_dse.explore.enumerate import Core, divisors, hosting, least_and_most, pool_cores, pool_variants, products, widest
 from mist_dse.explore.errors import EmptySpaceError, SpaceError
-from mist_dse.explore.goals import Objective, StaticLimit, objective, static_limit
+from mist_dse.explore.goals import StaticLimit, objective, static_limit
 from mist_dse.explore.table import DesignTable, Section, Variants, section
 from mist_dse.explore.variables import Variable, pool_with, variables
+from mist_dse.metrics import Objective
 from mist_dse.perf.price import usd_per_hour
 from mist_dse.specs.design import Design, Pool
 from mist_dse.specs.evaluation import Infeasible

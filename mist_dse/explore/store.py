@@ -61,10 +61,10 @@ class RunFolder:
         """The manifest."""
         return self.path / "manifest.json"
 
-    def write_part(self, rows: Sequence[Row]) -> Path:
-        """One finished chunk, whole or not at all."""
-        path = self.parts / f"{chunk_id([row['design_id'] for row in rows])}.parquet"
-        _write_parquet(frame(rows), path)
+    def write_part(self, table: "pd.DataFrame") -> Path:
+        """One finished chunk, whole or not at all: the columns of the results."""
+        path = self.parts / f"{chunk_id(list(table['design_id']))}.parquet"
+        _write_parquet(table, path)
         return path
 
     def rows(self) -> dict[str, Row]:
@@ -135,4 +135,6 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and value != value)
+    import pandas as pd
+
+    return value is None or value is pd.NA or (isinstance(value, float) and value != value)

@@ -16,21 +16,21 @@ import optuna
 from optuna.study import StudyDirection
 
 from mist_dse.explore.executor import Execute, Lost
-from mist_dse.explore.goals import Objective, minimised
+from mist_dse.explore.goals import minimised
 from mist_dse.explore.record import Evaluator, Row, verdict
 from mist_dse.explore.samplers import distributions, suggested
 from mist_dse.explore.space import Space
 from mist_dse.explore.stopping import Progress, Seen, Stopping
-from mist_dse.metrics import parse_limit
+from mist_dse.metrics import Objective, parse_limit
 from mist_dse.rows import Floats
 from mist_dse.specs._check import SpecError
 from mist_dse.specs.design import Design
 
-CHUNK_SECONDS = 0.4
+CHUNK_SECONDS = 0.2
 """Work in one chunk: long against its dispatch, short against a batch."""
 
-MOST_REPEATS = 40
-"""Batches without a new design after which a sampler has nothing left to propose."""
+MOST_REPEATS = 400
+"""Proposals in a row without a new design after which a sampler has nothing left to propose."""
 
 
 class Asked(NamedTuple):
@@ -55,7 +55,6 @@ class Loop:
     stopping: Stopping
     designs: float
     batch: int
-    inactive: bool
     exhausted: Callable[[], bool]
     known: dict[str, Row] = field(default_factory=dict)
     finished: Callable[[list[Row]], object] | None = None
@@ -71,9 +70,9 @@ class Loop:
         """Propose, evaluate and tell until the stopping rule holds or nothing new is proposed."""
         repeats = 0
         while not self.stopping.enough(self.seen, self.designs) and not self.exhausted() and repeats < MOST_REPEATS:
-            before = self.seen.count
-            self._one_batch(min(self.batch, self.stopping.budget(self.designs) - before))
-            repeats = repeats + 1 if self.seen.count == before else 0
+            before, size = self.seen.count, min(self.batch, self.stopping.budget(self.designs) - self.seen.count)
+            self._one_batch(size)
+            repeats = repeats + size if self.seen.count == before else 0
 
     def _one_batch(self, size: int) -> None:
         spreads = distributions(self.space)
@@ -83,10 +82,9 @@ class Loop:
                 break
             asked.append(self._ask(spreads))
         fresh = {item.key: item for item in asked if item.key and item.key not in self.rows}
+        self.variables |= {key: item.values for key, item in fresh.items()}
         self._evaluate([item.design for key, item in fresh.items() if key not in self.known and item.design is not None])
-        for key, item in fresh.items():
-            self.rows[key] = self.known[key]
-            self.variables[key] = item.values
+        self.rows |= {key: self.known[key] for key in fresh}
         for item in asked:
             self._tell(item)
         new = [self.rows[key] for key in fresh]
@@ -96,7 +94,7 @@ class Loop:
 
     def _ask(self, spreads: dict[str, Any]) -> Asked:
         trial = self.study.ask()
-        values = suggested(trial, self.space, spreads, inactive=self.inactive)
+        values = suggested(trial, self.space, spreads)
         try:
             design = self.space.design(values)
         except SpecError as error:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mist_dse.explore.errors import SpaceError
+from mist_dse.explore.errors import LargeSpaceError
 from mist_dse.explore.goals import StaticLimit
 from mist_dse.rows import Floats, Ints
 from mist_dse.specs.design import Design, Pool
 
-LARGEST = 2**62
-"""Most designs that an index can count."""
+LARGEST = 20_000_000
+"""Most designs that are enumerated: a minute of screening, and 160 MB for each screened metric."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +90,12 @@ def section(base: Design, values: Mapping[str, Any], pools: Sequence[Variants], 
     """The combinations of ``pools`` whose summed amounts satisfy ``limits`` (amount column, limit), pool by pool.
 
     Pools that hand KV caches over need one model and one KV datatype. A partial sum survives only where the least (for upper
-    limits) or most (for lower ones) that later pools can add still satisfies each limit.
+    limits) or most (for lower ones) that later pools can add still satisfies each limit. ``LargeSpaceError`` from `LARGEST` on.
     """
     tuples, amounts = np.zeros((1, 0), dtype=np.int64), np.zeros((1, pools[0].group_amounts.shape[1]))
     for position, pool in enumerate(pools):
+        if len(tuples) * len(pool.group_amounts) > LARGEST:
+            raise LargeSpaceError(f"the space has more than {LARGEST:,} combinations of pools")
         left, right = np.divmod(np.arange(len(tuples) * len(pool.group_amounts)), max(len(pool.group_amounts), 1))
         amounts = amounts[left] + pool.group_amounts[right]
         tuples = np.column_stack([tuples[left], right])
@@ -103,7 +105,7 @@ def section(base: Design, values: Mapping[str, Any], pools: Sequence[Variants], 
     counts = [pool.group_count[tuples[:, position]] for position, pool in enumerate(pools)]
     size = float(np.prod(np.asarray(counts, dtype=float), axis=0).sum())
     if size >= LARGEST:
-        raise SpaceError(f"the space has {size:.3g} designs, too many to enumerate: narrow it, or search it with nsga2, tpe or random")
+        raise LargeSpaceError(f"the space has {size:.3g} designs, more than the {LARGEST:,} that are enumerated")
     offsets = np.concatenate([[0], np.cumsum(np.prod(counts, axis=0))]).astype(np.int64)
     return Section(base=base, values=values, pools=tuple(pools), tuples=tuples, offsets=offsets)
 

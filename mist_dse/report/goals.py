@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from mist_dse.explore.goals import Objective, objective
-from mist_dse.metrics import parse_limit
+from mist_dse.metrics import Objective, parse_limit, parse_objective
 from mist_dse.metrics.table import LATENCIES
 from mist_dse.units import format_quantity, quantity
 
@@ -57,7 +56,7 @@ def limits(*sources: Mapping[str, Any]) -> tuple[LimitLine, ...]:
 
 def _objective(item: Any) -> Objective | None:
     try:
-        return objective(item)
+        return parse_objective(str(item))
     except ValueError:
         return None
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mist_dse.explore.front import front_mask
-from mist_dse.explore.goals import Objective
-from mist_dse.metrics import METRICS
+from mist_dse.metrics import METRICS, Objective, parse_objective
 from mist_dse.report.goals import LimitLine, limits, objectives
 from mist_dse.specs.evaluation import FIDELITIES
 
@@ -60,7 +59,7 @@ def read_run(folder: Path | str) -> Run:
     results = _results(path, complete)
     columns = column_kinds(list(results.columns))
     wanted = tuple(item for item in objectives(manifest, resolved) if item.metric in results.columns)
-    wanted = wanted or tuple(Objective(name, METRICS[name].direction) for name in ("usd_per_mtok", "ttft_p90") if name in columns.metrics)
+    wanted = wanted or tuple(parse_objective(name) for name in ("usd_per_mtok", "ttft_p90") if name in columns.metrics)
     if len(wanted) < 1:
         raise ReportError(f"{path}: names no objective that its results hold; expected 'objectives' in manifest.json or resolved.yaml")
     fidelity = _finest(results)

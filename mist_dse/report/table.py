@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mist_dse.explore.goals import Objective, objective
+from mist_dse.metrics import Objective, parse_objective
 from mist_dse.report.run import column_kinds
 from mist_dse.report.text import design_label, metric_text, plain
 
@@ -27,7 +27,7 @@ def front_table(
     ``objectives`` as in a space file (``"min ttft_p90"``) or bare names; a column that the front lacks is left out.
     A front longer than ``limit`` is thinned evenly, both ends kept; None keeps all.
     """
-    wanted = [objective(item) if isinstance(item, str) else item for item in objectives]
+    wanted = [parse_objective(item) if isinstance(item, str) else item for item in objectives]
     names = [name for name in dict.fromkeys([item.metric for item in wanted] + list(extra) + ["accelerators"]) if name in front.columns]
     ordered = _ordered(front, wanted)
     kept = _spread(len(ordered), limit)

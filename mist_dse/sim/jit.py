@@ -7,6 +7,7 @@ numba's version and the interpreter. ``NUMBA_DISABLE_JIT=1`` runs the same sourc
 import hashlib
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,8 +22,13 @@ def cache_folder() -> Path:
     digest = hashlib.blake2b(f"{numba.__version__} {sys.version}".encode(), digest_size=8)
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "mist_dse" / "numba" / digest.hexdigest()
+    name = Path("mist_dse") / "numba" / digest.hexdigest()
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a home that cannot be written to, as in some containers
+        return Path(tempfile.gettempdir()) / name
+    return folder
 
 
 def _configured() -> Any:

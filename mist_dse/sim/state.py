@@ -121,6 +121,8 @@ def _requests(jobs: Jobs, requests: Requests) -> Any:
     request["left"] = np.diff(jobs.first)
     request["status"] = 2
     request["arrival"], request["think"] = requests.arrival, requests.think
+    if requests.clients:
+        request["arrival"][requests.clients :] = np.nan
     for name in ("admitted", "first_token", "last_token", "end"):
         request[name] = np.nan
     return request

@@ -1,4 +1,4 @@
-"""How many requests a second the simulator runs, once compiled (`make bench`); figures of other simulators: docs/performance.md."""
+"""How many requests a second the simulator runs, once compiled (`make bench`)."""
 
 import time
 from collections.abc import Callable

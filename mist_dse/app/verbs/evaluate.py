@@ -8,7 +8,7 @@ from mist_dse.app.config import Job
 from mist_dse.app.errors import DONE, UNMET, UsageError, nearest
 from mist_dse.app.inputs import catalog_of, design_of, workload_of
 from mist_dse.app.output import csv_text, format_of, json_text, say, show, table_text
-from mist_dse.evaluation import evaluate
+from mist_dse.evaluation import replicate
 from mist_dse.metrics import METRICS
 from mist_dse.report.text import metric_text, value_text
 from mist_dse.specs.design import Design
@@ -26,7 +26,10 @@ def status(job: Job) -> int:
         raise UsageError(f"fidelity={fidelity}: no such fidelity; {nearest(fidelity, FIDELITIES)}")
     design, workload = design_of(job), workload_of(job)
     prices = catalog_of(job).prices(str(job.config["prices"]))
-    result = evaluate(design, workload, fidelity=fidelity, prices=prices)
+    seeds = job.config["seeds"]
+    if not isinstance(seeds, int) or seeds < 1:
+        raise UsageError(f"seeds={seeds}: must be a whole number >= 1")
+    result = replicate(design, workload, seeds=seeds, fidelity=fidelity, prices=prices)
     if form == "table":
         show(table(result, design, workload))
     else:
@@ -58,14 +61,20 @@ def table(result: Evaluation, design: Design, workload: Workload) -> str:
     blocks = [f"{design.name or result.design_id}: {model} on {pools}; workload {workload.name}; {result.fidelity}"]
     if result.violations:
         blocks.append(table_text([(item.kind, item.constraint) for item in result.violations], title="not feasible"))
-    blocks += [latencies(result.metrics), others(result), *shares(result.breakdown)]
+    blocks += [latencies(result), others(result), *shares(result.breakdown)]
     return "\n".join(block for block in blocks if block)
 
 
-def latencies(metrics: Mapping[str, float | None]) -> str:
-    """TTFT, TPOT and E2E by statistic."""
-    rows = [(name, *(metric_text(f"{name}_{kind}", metrics.get(f"{name}_{kind}")) for kind in STATISTICS)) for name in LATENCIES]
+def latencies(result: Evaluation) -> str:
+    """TTFT, TPOT and E2E by statistic, with their intervals where there are any."""
+    rows = [(name, *(_statistic(result, f"{name}_{kind}") for kind in STATISTICS)) for name in LATENCIES]
     return table_text(rows, header=("", *STATISTICS), numbers=range(1, 5))
+
+
+def _statistic(result: Evaluation, name: str) -> str:
+    text = metric_text(name, result.metrics.get(name))
+    ends = result.interval.get(name)
+    return text if ends is None else f"{text} ({' to '.join(metric_text(name, end) for end in ends)})"
 
 
 def others(result: Evaluation) -> str:
