@@ -9,7 +9,7 @@ from mist_dse.rows import ON_START
 from mist_dse.sim.engine import end_step, start_steps
 from mist_dse.sim.flow import arrive, finish_visit, fire, grant_leases, join_waiting, mark, release_ready, set_timer
 from mist_dse.sim.heap import heap_pop
-from mist_dse.sim.jit import jit
+from mist_dse.sim.jit import entry, jit
 from mist_dse.sim.state import DIRTY, INTAKE, LANES, SETTLING, State
 from mist_dse.sim.station import leave_station
 
@@ -93,7 +93,7 @@ def _settle(s: State, now: float) -> None:
         release_ready(s, now)
 
 
-@jit
+@entry
 def run(s: State) -> float:
     """Run to the last event; the time of it, nan if ``clock.patience`` events pass and no visit ends (visits that preempt
     one another for ever would otherwise never return).

@@ -6,11 +6,32 @@ from hypothesis import given, settings, strategies as st
 
 from mist_dse.analytic import step
 from mist_dse.rows import StepCost
-from mist_dse.sim import cost as kernel
+from mist_dse.sim import cost
+from mist_dse.sim.jit import entry
 from mist_dse.sim.state import State, initial_state
 from tests.strategies import colocated, jobs_of, requests_of, rough_cost, servers_of, simple_engine
 
 SEQUENCES = 8
+
+
+@entry
+def kernel_decode(s, p, sequences, context):
+    return cost.decode_time(s, p, sequences, context)
+
+
+@entry
+def kernel_chunk(s, p, tokens, before):
+    return cost.chunk_time(s, p, tokens, before)
+
+
+@entry
+def kernel_span(s, p, sequences, context, steps):
+    return cost.decode_span(s, p, sequences, context, steps)
+
+
+@entry
+def kernel_mixed(s, p, decodes, prompts):
+    return cost.mixed_time(s, p, decodes, prompts)
 
 
 def state_of(row: StepCost) -> State:
@@ -22,14 +43,14 @@ def state_of(row: StepCost) -> State:
 def test_a_decode_step_is_what_analytic_says(seed: int, asynchronous: bool, sequences: int, context: int) -> None:
     row = rough_cost(seed, 1.0, asynchronous)
     expected = step.decode_time(row, sequences, context / sequences)
-    assert kernel.decode_time(state_of(row), 0, sequences, context) == pytest.approx(float(expected), rel=1e-12)
+    assert kernel_decode(state_of(row), 0, sequences, context) == pytest.approx(float(expected), rel=1e-12)
 
 
 @settings(max_examples=200, deadline=None)
 @given(seed=st.integers(0, 1000), tokens=st.integers(1, 40), before=st.integers(0, 100))
 def test_a_chunk_is_what_analytic_says(seed: int, tokens: int, before: int) -> None:
     row = rough_cost(seed, 1.0, False)
-    assert kernel.chunk_time(state_of(row), 0, tokens, before) == pytest.approx(float(step.chunk_time(row, tokens, before)), rel=1e-12)
+    assert kernel_chunk(state_of(row), 0, tokens, before) == pytest.approx(float(step.chunk_time(row, tokens, before)), rel=1e-12)
 
 
 @settings(max_examples=200, deadline=None)
@@ -37,15 +58,15 @@ def test_a_chunk_is_what_analytic_says(seed: int, tokens: int, before: int) -> N
 def test_a_span_is_the_sum_of_its_steps(seed: int, sequences: int, context: int, steps: int) -> None:
     row = rough_cost(seed, 1.0, True)
     state = state_of(row)
-    one_by_one = sum(kernel.decode_time(state, 0, sequences, context + k * sequences) for k in range(steps))
-    assert kernel.decode_span(state, 0, sequences, context, steps) == pytest.approx(one_by_one, rel=1e-12)
+    one_by_one = sum(kernel_decode(state, 0, sequences, context + k * sequences) for k in range(steps))
+    assert kernel_span(state, 0, sequences, context, steps) == pytest.approx(one_by_one, rel=1e-12)
 
 
 def test_tokens_beyond_the_table_extend_its_last_slope() -> None:
     row = rough_cost(1, 1.0, False)
     last = len(row.token_time) - 1
     slope = row.token_time[last] - row.token_time[last - 1]
-    inside, outside = (kernel.mixed_time(state_of(row), 0, (0, 0), (tokens, 1, 1, 0.0)) for tokens in (last, last + 10))
+    inside, outside = (kernel_mixed(state_of(row), 0, (0, 0), (tokens, 1, 1, 0.0)) for tokens in (last, last + 10))
     assert outside - inside == pytest.approx(10 * slope)
 
 
@@ -56,4 +77,4 @@ def test_a_mixed_step_by_hand() -> None:
     attention = np.interp(2.5, row.knots, row.decode_attention[2])
     device = row.token_time[7] + row.sequence_time[3] + row.prefill_overhead + chunk + row.mixing * attention
     host = row.host_step + row.host_sequence * 3 + row.host_prefill
-    assert kernel.mixed_time(state_of(row), 0, (2, 5), (7, 1, 1, chunk)) == pytest.approx(device + host, rel=1e-12)
+    assert kernel_mixed(state_of(row), 0, (2, 5), (7, 1, 1, chunk)) == pytest.approx(device + host, rel=1e-12)
