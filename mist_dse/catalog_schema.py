@@ -146,6 +146,7 @@ class LinkEntry(Entry):
     bandwidth: ByteRate
     latency: Seconds
     efficiency: Amount = 0.8
+    links: int | None = None
 
 
 class TierEntry(Entry):
@@ -338,7 +339,7 @@ class ArrivalsEntry(Strict):
 
     kind: Annotated[str, _one_of(ARRIVAL_KINDS)]
     rate: PerSecond | None = None
-    requests: StrictInt | None = 10_000
+    requests: StrictInt | None = None
     cv: Amount = 1.0
     clients: StrictInt | None = None
     think: Seconds = 0.0

@@ -6,6 +6,7 @@ again the chunk is yielded as `Lost`.
 """
 
 import signal
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,57 @@ class Lost:
     """A chunk that killed its worker twice."""
 
     reason: str
+
+
+@contextmanager
+def warming(spec: str | Mapping[str, Any] | None, work: Callable[[], Any]) -> Iterator[Callable[[], None]]:
+    """Worker processes that start while the body runs; the function given waits until they are ready.
+
+    One worker alone does ``work``, so that what it compiles and caches is compiled once; the others meanwhile load their
+    libraries. A body that fails ends the workers at once: a compilation under way would hold up the exit.
+    """
+    count = executor(spec)[1]
+    if count == 1:
+        yield lambda: None
+        return
+    pool, started = _warm_pool(work, count)
+    try:
+        yield lambda: _finished(started)
+    except BaseException:
+        _handed_out(started)
+        pool.shutdown(wait=True, kill_workers=True)
+        raise
+
+
+def _handed_out(futures: Sequence[Any]) -> None:
+    """Wait a moment until workers have been given everything: loky cannot be stopped cleanly before."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and not all(future.running() or future.done() for future in futures):
+        time.sleep(0.01)
+
+
+def _finished(futures: Sequence[Any]) -> None:
+    """Wait; what went wrong in them shows again, and is told, with the first chunk."""
+    for future in futures:
+        future.exception()
+
+
+def _warm_pool(work: Callable[[], Any], workers: int) -> tuple[Any, list[Any]]:
+    with _interrupts_held():
+        pool = _pool(workers)
+        return pool, [pool.submit(work), *(pool.submit(_loaded) for _ in range(workers - 1))]
+
+
+def _loaded() -> None:
+    """The imports that a worker needs, without a compilation."""
+    import mist_dse.evaluation
+    import mist_dse.sim  # noqa: F401
+
+
+def _pool(workers: int) -> Any:
+    from joblib.externals.loky import get_reusable_executor
+
+    return get_reusable_executor(max_workers=workers, timeout=300, initializer=_ignore_interrupts)
 
 
 def executor(spec: str | Mapping[str, Any] | None) -> tuple[Execute, int]:
@@ -66,14 +118,14 @@ def loky(work: Callable[[Any], Any], chunks: Sequence[Any], *, workers: int) -> 
 
 
 def _parallel(work: Callable[[Any], Any], chunks: Mapping[int, Any], workers: int) -> Generator[tuple[int, Any], None, None]:
-    from joblib.externals.loky import get_reusable_executor, wait
+    from joblib.externals.loky import wait
 
     left, pool = list(chunks.items()), None
     running: dict[Any, int] = {}
     try:
         while left or running:
             with _interrupts_held():  # Ctrl-C in a terminal tells the whole group: it is for the parent alone
-                pool = get_reusable_executor(max_workers=workers, timeout=300, initializer=_ignore_interrupts)
+                pool = _pool(workers)
                 while left and len(running) < 2 * workers:  # loky cannot be stopped cleanly with work that it has not handed out
                     number, chunk = left.pop(0)
                     running[pool.submit(work, chunk)] = number

@@ -69,5 +69,22 @@ def reference_point(points: Floats) -> Floats:
     return np.asarray(worst + 0.1 * np.where(worst > best, worst - best, 1.0))
 
 
+def cover(points: Floats, slack: float) -> Ints:
+    """Few rows of [n, m] such that each row has one of them within a factor 1 + ``slack`` in every axis (all values > 0), ascending.
+
+    An epsilon-Pareto set: Laumanns et al., Evol. Comp. 10(3), 2002. Rows are taken by how many others they stand for.
+
+    >>> cover(np.array([[1.0, 3.0], [1.0001, 2.0], [2.0, 1.0]]), 0.001).tolist()
+    [1, 2]
+    """
+    stands_for: NDArray[np.bool_] = np.asarray((points[:, None, :] <= points[None, :, :] * (1 + slack)).all(axis=2))
+    left, kept = np.ones(len(points), dtype=bool), []
+    while left.any():
+        best = int(np.argmax((stands_for & left).sum(axis=1)))
+        kept.append(best)
+        left &= ~stands_for[best]
+    return np.array(sorted(kept), dtype=np.int64)
+
+
 def _whole(points: Floats) -> Ints:
     return np.flatnonzero(np.isfinite(points).all(axis=1))

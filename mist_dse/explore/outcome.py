@@ -44,8 +44,8 @@ def front_table(results: "pd.DataFrame", objectives: Sequence[Objective]) -> "pd
 
 def random_hits(screened: ScreenTable, drawn: Ints, front: Sequence[Mapping[str, Any]]) -> int:
     """Randomly drawn designs that ended on the front: more than the odd one says that the screen is wrong."""
-    members = [_named(values) for values in front]
-    return sum(_named(screened.table.values(int(index))) in members for index in drawn)
+    members = [named(values) for values in front]
+    return sum(named(screened.table.values(int(index))) in members for index in drawn)
 
 
 def screen_counts(screened: ScreenTable | None) -> dict[str, Any]:
@@ -81,5 +81,6 @@ def nothing_feasible(screened: ScreenTable, constraints: Sequence[str]) -> str:
     return f"constraints: no design keeps {' and '.join(constraints)} together, though each alone leaves some"
 
 
-def _named(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def named(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The variables of a design as a key, whatever types a table gave them."""
     return tuple(sorted((path, str(value)) for path, value in values.items() if value is not None))

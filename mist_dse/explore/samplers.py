@@ -79,7 +79,7 @@ class ScreenSampler(BaseSampler):
                  seed: int = 0) -> None:  # fmt: skip
         self._spreads = distributions(space)
         self._table, self._order = table, order if table is not None else ()
-        self._after = NSGAIISampler(seed=seed) if after is None else after
+        self.after = NSGAIISampler(seed=seed) if after is None else after
         self._next = 0
 
     @classmethod
@@ -101,14 +101,14 @@ class ScreenSampler(BaseSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All variables while the order lasts."""
-        return self._after.infer_relative_search_space(study, trial) if self.exhausted else dict(self._spreads)
+        return self.after.infer_relative_search_space(study, trial) if self.exhausted else dict(self._spreads)
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
         """The next design of the order."""
         if self.exhausted:
-            return self._after.sample_relative(study, trial, search_space)
-        if isinstance(self._after, BaseGASampler):  # the mark by which a genetic sampler knows its generation 0
-            study._storage.set_trial_system_attr(trial._trial_id, self._after._get_generation_key(), 0)
+            return self.after.sample_relative(study, trial, search_space)
+        if isinstance(self.after, BaseGASampler):  # the mark by which a genetic sampler knows its generation 0
+            study._storage.set_trial_system_attr(trial._trial_id, self.after._get_generation_key(), 0)
         assert self._table is not None
         values = self._table.values(int(self._order[self._next]))
         self._next += 1
@@ -116,16 +116,16 @@ class ScreenSampler(BaseSampler):
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
         """A value for a variable that the design leaves open, as the decode pool of a colocated one."""
-        return self._after.sample_independent(study, trial, param_name, param_distribution)
+        return self.after.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Passed on once the order has ended."""
         if self.exhausted:
-            self._after.before_trial(study, trial)
+            self.after.before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Passed on, so that the next sampler knows every trial."""
-        self._after.after_trial(study, trial, state, values)
+        self.after.after_trial(study, trial, state, values)
 
 
 def _suggest(trial: optuna.Trial, path: str, spread: BaseDistribution) -> Any:

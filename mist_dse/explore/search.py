@@ -4,26 +4,30 @@ Enumerate, screen at fidelity steady, then simulate: the search is an Optuna stu
 the screen. Ctrl-C ends it early with everything finished written; ``resume`` goes on where it stopped.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mist_dse.catalog import Catalog
 from mist_dse.catalog_errors import nearest
-from mist_dse.explore.certificate import certificate
-from mist_dse.explore.errors import EmptySpaceError, SpaceError
-from mist_dse.explore.executor import executor
+from mist_dse.explore.certificate import Asked, Certificate, certificate, unscreened
+from mist_dse.explore.errors import EmptySpaceError, LargeSpaceError, SpaceError
+from mist_dse.explore.executor import executor, warming
 from mist_dse.explore.goals import minimised, objective
 from mist_dse.explore.manifest import head, identity, resolved
 from mist_dse.explore.options import Options, Search
 from mist_dse.explore.order import ALARM_SHARE, screen_order, with_alarms
-from mist_dse.explore.outcome import front_table, nothing_feasible, random_hits, results_table, screen_counts
-from mist_dse.explore.record import Evaluator
+from mist_dse.explore.outcome import front_table, named, nothing_feasible, random_hits, results_table, screen_counts
+from mist_dse.explore.poolscreen import BAND
+from mist_dse.explore.record import Evaluator, Row, warm_up
 from mist_dse.explore.screening import METRICS, ScreenTable, screen
 from mist_dse.explore.space import Space
 from mist_dse.explore.stopping import Progress, Stopping
@@ -57,9 +61,23 @@ class Plan(NamedTuple):
     """What the screen found and the order in which to simulate; without a screen, the reason."""
 
     screened: ScreenTable | None = None
-    order: Ints | None = None
-    alarms: NDArray[Any] | None = None
+    order: Ints = np.zeros(0, dtype=np.int64)
+    alarms: NDArray[Any] = np.zeros(0, dtype=bool)
     reason: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the order holds every design that can be feasible, so that nothing is left to search after it."""
+        return self.screened is not None and len(self.order) == int((self.screened.demand < 1).sum())
+
+    def indices(self, variables: Mapping[str, Mapping[str, Any]]) -> Ints:
+        """Indices in the screened table of the designs simulated, whose variables are given in order of proposal."""
+        if self.screened is None or len(variables) <= len(self.order):
+            return self.order[: len(variables)]
+        known = {named(values) for values in variables.values()}
+        rest = np.setdiff1d(np.flatnonzero(self.screened.demand <= BAND[1]), self.order)
+        later = [index for index in rest.tolist() if named(self.screened.table.values(index)) in known]
+        return np.concatenate([self.order, np.array(later, dtype=np.int64)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +111,23 @@ def sweep(space: Space, workload: Workload, *, folder: str | Path | None = None,
         evaluator = Evaluator(workload=workload, requests=realise(workload), prices=book, constraints=space.constraints)
     hashes = identity(space, workload, search, book)
     store = RunFolder.existing(resume, hashes) if resume is not None else None
-    plan = _plan(space, evaluator, search, clock)
-    if store is None and folder is not None:
-        store = RunFolder.new(folder)
-    manifest = head(space, workload, search, hashes)
-    if store is not None:
-        store.write_resolved(search.resolved if search.resolved is not None else resolved(space, workload, search))
-        store.write_manifest({**manifest, "status": "running"})
-    with clock.phase("start"):
-        loop = _loop(space, evaluator, search, plan)
-        loop.progress = progress
+    with warming(search.executor, partial(warm_up, evaluator, space.base)) as warm:
+        plan = _plan(space, evaluator, search, clock)
+        if store is None and folder is not None:
+            store = RunFolder.new(folder)
+        manifest = head(space, workload, search, hashes)
         if store is not None:
-            loop.known, loop.finished = store.rows(), store.write_part
+            store.write_resolved(search.resolved if search.resolved is not None else resolved(space, workload, search))
+            store.write_manifest({**manifest, "status": "running"})
+        with clock.phase("start"):
+            loop = _loop(space, evaluator, search, plan)
+            loop.progress = progress
+            if store is not None:
+                loop.known, loop.finished = store.rows(), _parts(store, loop)
+        with clock.phase("workers"):
+            if progress is not None and loop.workers > 1:
+                progress(Progress(0, 0, 0.0, math.inf, 0, 0.0, phase="start workers"))
+            warm()
     status = "interrupted"
     try:
         with clock.phase("simulate"):
@@ -151,7 +174,10 @@ def _plan(space: Space, evaluator: Evaluator, search: Search, clock: Clock) -> P
     if not goals:
         return Plan(reason="no objective has an estimate to screen by: NSGA-II searches instead")
     with clock.phase("enumerate"):
-        table = space.table(evaluator.prices)
+        try:
+            table = space.table(evaluator.prices)
+        except LargeSpaceError as error:
+            return Plan(reason=f"{error}: NSGA-II searches instead")
     with clock.phase("screen"):
         wanted = [goal.metric for goal in goals]
         screened = screen(space, evaluator.workload, prices=evaluator.prices, requests=evaluator.requests, metrics=wanted, table=table)
@@ -168,8 +194,8 @@ def _loop(space: Space, evaluator: Evaluator, search: Search, plan: Plan) -> "Lo
     tuning = search.tuning
     execute, workers = executor(search.executor)
     sampler = named_sampler("nsga2" if tuning["name"] == "screen" else tuning["name"], seed=search.seed, options=tuning.get("options"))
-    if plan.order is not None and plan.screened is not None:
-        sampler = ScreenSampler(space, plan.screened.table, plan.order, sampler)
+    if tuning["name"] == "screen":
+        sampler = ScreenSampler(space, plan.screened.table if plan.screened is not None else None, plan.order, after=sampler)
     rules = {name: tuning[name] for name in ("share", "fronts", "least") if name in tuning}
     return Loop(
         space=space,
@@ -178,11 +204,14 @@ def _loop(space: Space, evaluator: Evaluator, search: Search, plan: Plan) -> "Lo
         execute=execute,
         workers=workers,
         stopping=Stopping(evaluations=search.evaluations, seconds=search.seconds, **rules),
-        designs=UNCOUNTED if plan.order is None else float(len(plan.order)),
+        designs=float(len(plan.order)) or UNCOUNTED,
         batch=tuning.get("batch", 96),
-        inactive=plan.order is None,
-        exhausted=lambda: isinstance(sampler, ScreenSampler) and sampler.exhausted,
+        exhausted=lambda: plan.complete and isinstance(sampler, ScreenSampler) and sampler.exhausted,
     )
+
+
+def _parts(store: RunFolder, loop: "Loop") -> Callable[[list[Row]], object]:
+    return lambda rows: store.write_part(results_table({row["design_id"]: row for row in rows}, loop.variables, loop.space.paths))
 
 
 def _result(loop: "Loop", plan: Plan, manifest: dict[str, Any], clock: Clock, store: RunFolder | None) -> SweepResult:
@@ -200,13 +229,26 @@ def _result(loop: "Loop", plan: Plan, manifest: dict[str, Any], clock: Clock, st
         "feasible": int(results["feasible"].sum()) if len(results) else 0,
         "front": len(front),
         "hypervolume": loop.seen.hypervolume,
-        **certificate(loop.space.objectives, len(results), plan.screened),
         "random_hits_on_front": None,
-        "wall_s": dict(clock.phases),
     }
-    if plan.screened is not None and plan.order is not None and plan.alarms is not None:
+    if store is not None:
+        store.write_manifest({**found, "wall_s": dict(clock.phases)})
+    with clock.phase("bounds"):
+        found |= _certificate(loop, plan, front, interrupted=manifest["status"] != "done").as_manifest()
+    found["wall_s"] = dict(clock.phases)
+    if plan.screened is not None:
         drawn = plan.order[: len(results)][plan.alarms[: len(results)]]
         found["random_hits_on_front"] = random_hits(plan.screened, drawn, [loop.variables[key] for key in front.get("design_id", [])])
     if store is not None:
         store.write_manifest(found)
     return SweepResult(front=front, results=results, manifest=found, folder=store.path if store is not None else None)
+
+
+def _certificate(loop: "Loop", plan: Plan, front: "pd.DataFrame", *, interrupted: bool) -> Certificate:
+    if plan.screened is None:
+        return unscreened(loop.space)
+    if interrupted:
+        return Certificate("none", "the search was interrupted")
+    asked = Asked(loop.space, loop.evaluator.workload, loop.evaluator.requests, loop.evaluator.prices, loop.execute)
+    points = front[[goal.metric for goal in loop.space.objectives]].to_numpy(dtype=float)
+    return certificate(asked, plan.screened, plan.indices(loop.variables), points)

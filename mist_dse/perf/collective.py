@@ -15,11 +15,24 @@ from mist_dse.perf.load import Number
 
 
 class Hop(NamedTuple):
-    """One kind of link: effective ``bandwidth`` B/s per device and direction while all send, ``latency`` s of a small message."""
+    """One kind of link: effective ``bandwidth`` B/s per device and direction while all send, ``latency`` s of a small message.
+
+    ``links`` > 0: the bandwidth is the sum of so many links to neighbours, of which n devices use at most n - 1.
+    """
 
     name: str
     bandwidth: float
     latency: float
+    links: int = 0
+
+    def among(self, devices: int) -> "Hop":
+        """The same link as a group of ``devices`` gets it.
+
+        >>> Hop("mesh of 8", 448e9, 5e-6, 7).among(2).bandwidth
+        64000000000.0
+        """
+        used = min(devices - 1, self.links) / self.links if self.links else 1.0
+        return self._replace(bandwidth=self.bandwidth * used)
 
 
 class Span(NamedTuple):

@@ -71,7 +71,8 @@ def spans(levels: tuple[Level, ...], devices: int, stride: int = 1) -> tuple[Spa
         room = max(level.size // (stride * math.prod(span.ways for span in found)), 1)
         ways = left if position == len(levels) - 1 else math.gcd(left, room) if left > room else left
         if ways > 1:
-            found.append(Span(ways, level.hop._replace(bandwidth=level.hop.bandwidth / level.shared)))
+            hop = level.hop.among(ways)
+            found.append(Span(ways, hop._replace(bandwidth=hop.bandwidth / level.shared)))
             left //= ways
     return tuple(found)
 
@@ -133,7 +134,7 @@ def _level(tier: TopologyTier, hop: Hop) -> Level:
 
 
 def _hop(link: Link) -> Hop:
-    return Hop(link.name, link.bandwidth * link.efficiency, link.latency)
+    return Hop(link.name, link.bandwidth * link.efficiency, link.latency, link.links or 0)
 
 
 def _tier_hop(accelerator: Accelerator, tier: TopologyTier) -> Hop:

@@ -7,6 +7,7 @@
 import math
 
 from mist_dse.rows import CHUNKED, CONTINUOUS, ON_START
+from mist_dse.sim.cancel import lane_of
 from mist_dse.sim.cost import chunk_time
 from mist_dse.sim.decoding import blocks_for, known_tokens, leave_decoding, needy
 from mist_dse.sim.flow import fire
@@ -117,15 +118,6 @@ def _last_group(s: State, g: int) -> int:
 
 
 @jit
-def _in_flight(s: State, g: int) -> bool:
-    """Whether the lane of group ``g`` has a step running."""
-    pool = s.pool[s.rank[s.group[g].rank].pool]
-    local = g - pool.first_group
-    lane = pool.first_lane + local // (pool.ranks * pool.lanes) * pool.lanes + local % pool.lanes
-    return bool(s.lane[lane].slot >= 0)
-
-
-@jit
 def _preempt_last(s: State, g: int) -> None:
     """The last of the group's RUNNING goes to the front of WAITING and will be computed again."""
     group = s.group[g]
@@ -177,7 +169,7 @@ def _running_kept(s: State, g: int, budget: int) -> int:
             _drop_stalled(s, group.rank)
         else:
             last = _last_group(s, g)
-            if last != g and _in_flight(s, last):
+            if last != g and s.lane[lane_of(s, last)].slot >= 0:
                 return HELD
             _preempt_last(s, last)
             s.clock[0].preempted = 1

@@ -4,6 +4,7 @@ import math
 
 from mist_dse.rows import STATIC
 from mist_dse.sim.batch import formed
+from mist_dse.sim.cancel import take_out_doomed
 from mist_dse.sim.cost import decode_time, mixed_time
 from mist_dse.sim.decoding import heap_add, heap_remove, join_decoding, known_tokens, leave_decoding
 from mist_dse.sim.flow import finish_visit, mark, set_timer
@@ -117,7 +118,7 @@ def _emit(s: State, g: int, v: int, now: float) -> None:
     visit.emitted += 1
     visit.fresh = 0
     request = s.request[visit.request]
-    if visit.answers and math.isnan(request.first_token):
+    if visit.answers and visit.doomed == 0 and math.isnan(request.first_token):
         request.first_token = now
     if pool.policy != STATIC:
         join_decoding(s, g, v, pool.block_size)
@@ -136,15 +137,16 @@ def _end_visit(s: State, g: int, v: int, now: float) -> None:
     rank = s.rank[group.rank]
     pool = s.pool[rank.pool]
     unlink(s, v)
+    kept = visit.keep == 1 and visit.doomed == 0
     if pool.policy == STATIC:
         heap_remove(s, g, v)
         visit.emitted = visit.emit
-        group.batch_blocks += 0 if visit.keep else visit.held
+        group.batch_blocks += 0 if kept else visit.held
     else:
         leave_decoding(s, g, v, pool.block_size)
         rank.running -= 1
-        rank.free += 0 if visit.keep else visit.held
-    if not visit.keep:
+        rank.free += 0 if kept else visit.held
+    if not kept:
         visit.held = 0
     finish_visit(s, v, now)
 
@@ -167,6 +169,9 @@ def _end_group(s: State, g: int, steps: int, now: float) -> bool:
     if group.step_decodes > 0:
         group.count += steps
         group.context += group.decodes * steps
+    if group.doomed > 0:
+        changed = True
+        take_out_doomed(s, g, now)
     node = s.link[group.partial].next
     while node != group.partial:
         v = node - s.clock[0].parts
@@ -206,8 +211,6 @@ def end_step(s: State, lane: int, now: float) -> None:
     if row.spanning:
         g = _group(s, lane, 0)
         grow_span(s, lane, g)
-        rank = s.rank[s.group[g].rank]
-        s.replica[r].peak_blocks = max(s.replica[r].peak_blocks, s.pool[p].blocks - rank.free)
         row.taken += steps
     else:
         s.replica[r].busy += now - row.start

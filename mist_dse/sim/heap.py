@@ -22,26 +22,15 @@ def _swap(s: State, i: int, j: int) -> None:
 
 
 @jit
-def heap_push(s: State, at: int, size: int, entry: tuple[float, int, int]) -> int:
-    """Add ``entry`` = (key, item, tie)."""
-    i = size
-    row = s.entry[at + i]
-    row.key, row.what, row.tie = entry
-    while i > 0:
-        parent = (i - 1) // 2
-        if not _before(s, at + i, at + parent):
-            break
-        _swap(s, at + i, at + parent)
-        i = parent
-    return size + 1
+def _rise(s: State, at: int, i: int) -> int:
+    while i > 0 and _before(s, at + i, at + (i - 1) // 2):
+        _swap(s, at + i, at + (i - 1) // 2)
+        i = (i - 1) // 2
+    return i
 
 
 @jit
-def heap_pop(s: State, at: int, size: int) -> int:
-    """Remove the first entry (read ``entry[at]`` before)."""
-    size -= 1
-    _swap(s, at, at + size)
-    i = 0
+def _sink(s: State, at: int, size: int, i: int) -> None:
     while True:
         child = 2 * i + 1
         if child >= size:
@@ -52,4 +41,28 @@ def heap_pop(s: State, at: int, size: int) -> int:
             break
         _swap(s, at + i, at + child)
         i = child
+
+
+@jit
+def heap_push(s: State, at: int, size: int, entry: tuple[float, int, int]) -> int:
+    """Add ``entry`` = (key, what, tie)."""
+    row = s.entry[at + size]
+    row.key, row.what, row.tie = entry
+    _rise(s, at, size)
+    return size + 1
+
+
+@jit
+def heap_remove_at(s: State, at: int, size: int, i: int) -> int:
+    """Remove the ``i``-th entry in place (0: the first; read it before)."""
+    size -= 1
+    _swap(s, at + i, at + size)
+    if i < size:
+        _sink(s, at, size, _rise(s, at, i))
     return size
+
+
+@jit
+def heap_pop(s: State, at: int, size: int) -> int:
+    """Remove the first entry (read ``entry[at]`` before)."""
+    return heap_remove_at(s, at, size, 0)

@@ -6,11 +6,12 @@
 import math
 
 from mist_dse.rows import ON_START
+from mist_dse.sim.cancel import follow_up
 from mist_dse.sim.engine import end_step, start_steps
-from mist_dse.sim.flow import arrive, finish_visit, fire, grant_leases, join_waiting, mark, release_ready, set_timer
+from mist_dse.sim.flow import arrive, finish_visit, fire, grant_leases, join_waiting, mark, set_timer
 from mist_dse.sim.heap import heap_pop
 from mist_dse.sim.jit import entry, jit
-from mist_dse.sim.state import DIRTY, INTAKE, LANES, SETTLING, State
+from mist_dse.sim.state import DIRTY, INTAKE, LANES, SERVED, SETTLING, State
 from mist_dse.sim.station import leave_station
 
 NONE, ARRIVAL, STEP_END, JOB_END, TIMER = -1, 0, 1, 2, 3
@@ -56,16 +57,22 @@ def _end_job(s: State, k: int, now: float) -> None:
 
 
 @jit
-def _ring(s: State, now: float) -> None:
-    """The first timer: a visit leaves the front end, or its station's latency is over, or a replica's entrance is free."""
+def _ring(s: State, now: float) -> bool:
+    """The first timer: a visit leaves the front end, or its station's latency is over, or a replica's entrance is free.
+
+    Whether it still means anything: its visit may have been cancelled.
+    """
     item = s.entry[s.clock[0].timers_at].what
     s.clock[0].timers = heap_pop(s, s.clock[0].timers_at, s.clock[0].timers)
     if item < 0:
         mark(s, -item - 1)
     elif s.visit[item].state == INTAKE:
         join_waiting(s, item, now)
-    else:
+    elif s.visit[item].state == SERVED:
         finish_visit(s, item, now)
+    else:
+        return False
+    return True
 
 
 @jit
@@ -87,10 +94,10 @@ def _settle(s: State, now: float) -> None:
         first = pool.first_rank + (r - pool.first_replica) * pool.ranks
         for q in range(first, first + pool.ranks):
             grant_leases(s, q, now)
-    release_ready(s, now)
+    follow_up(s, now)
     for i in range(n):
         start_steps(s, s.calendar[SETTLING, i], now)
-        release_ready(s, now)
+        follow_up(s, now)
 
 
 @entry
@@ -98,7 +105,7 @@ def run(s: State) -> float:
     """Run to the last event; the time of it, nan if ``clock.patience`` events pass and no visit ends (visits that preempt
     one another for ever would otherwise never return).
     """
-    now = 0.0
+    now, last = 0.0, 0.0
     clock = s.clock[0]
     known = min(clock.clients, len(s.request)) if clock.clients > 0 else len(s.request)
     clock.next_request = known
@@ -115,7 +122,7 @@ def run(s: State) -> float:
             _settle(s, now)
             continue
         if kind == NONE:
-            return now
+            return last
         now = when
         if kind == ARRIVAL:
             if i == cursor and cursor < known:
@@ -127,6 +134,7 @@ def run(s: State) -> float:
             end_step(s, index, now)
         elif kind == JOB_END:
             _end_job(s, index, now)
-        else:
-            _ring(s, now)
-        release_ready(s, now)
+        elif not _ring(s, now):
+            continue
+        last = now
+        follow_up(s, now)

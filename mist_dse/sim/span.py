@@ -44,7 +44,9 @@ def grow_span(s: State, lane: int, g: int) -> None:
     row, group = s.lane[lane], s.group[g]
     pool = s.pool[s.replica[row.replica].pool]
     if pool.policy != 0 and row.steps > group.grown:
-        s.rank[group.rank].free -= growth(s, g, group.count + group.grown, row.steps - group.grown, pool.block_size)
+        rank, replica = s.rank[group.rank], s.replica[row.replica]
+        rank.free -= growth(s, g, group.count + group.grown, row.steps - group.grown, pool.block_size)
+        replica.peak_blocks = max(replica.peak_blocks, pool.blocks - rank.free)
     group.grown = row.steps
 
 

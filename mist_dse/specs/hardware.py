@@ -44,17 +44,22 @@ class Peaks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A link technology: ``bandwidth`` B/s per device and direction, ``latency`` s of a small message, ``efficiency`` 0..1."""
+    """A link technology: ``bandwidth`` B/s per device and direction, ``latency`` s of a small message, ``efficiency`` 0..1.
+
+    ``links``: how many links the bandwidth is the sum of, each to a neighbour of its own, as in a mesh or a torus: n devices
+    use at most n - 1 of them. None: a switch or one link, any pair gets it all.
+    """
 
     name: str
     kind: str
     bandwidth: float
     latency: float
     efficiency: float = 0.8
+    links: int | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
-        positive(self, bandwidth=self.bandwidth)
+        positive(self, bandwidth=self.bandwidth, links=self.links)
         not_negative(self, latency=self.latency)
         fraction(self, efficiency=self.efficiency)
 

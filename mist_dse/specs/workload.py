@@ -6,6 +6,8 @@ from mist_dse.specs._check import SpecError, fraction, not_negative, one_of, pos
 
 ARRIVAL_KINDS = ("poisson", "gamma", "uniform", "trace", "closed", "batch")
 LENGTH_KINDS = ("fixed", "uniform", "lognormal")
+DEFAULT_REQUESTS = 10_000
+"""Requests of generated arrivals where nothing is said: p90 TTFT then varies by 4% between seeds at 60% load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,12 +17,12 @@ class Arrivals:
     ``poisson``: independent at ``rate`` 1/s. ``gamma``: renewal with coefficient of variation ``cv``. ``uniform``: evenly
     spaced. ``batch``: all at time 0. ``closed``: ``clients`` that each send the next request when one completes (``think``
     s later). ``trace``: the times of the file ``path``, sped up by ``scale`` (2 = twice the rate). ``requests`` = how many
-    (None with a trace = all of it).
+    (None: all of a trace, else 10,000).
     """
 
     kind: str
     rate: float | None = None
-    requests: int | None = 10_000
+    requests: int | None = None
     cv: float = 1.0
     clients: int | None = None
     think: float = 0.0
@@ -35,7 +37,7 @@ class Arrivals:
         if needs and getattr(self, needs) is None:
             raise SpecError(f"Arrivals.{needs} is missing: {self.kind} arrivals need it")
         if self.requests is None and self.kind != "trace":
-            raise SpecError(f"Arrivals.requests is missing: {self.kind} arrivals need it")
+            object.__setattr__(self, "requests", DEFAULT_REQUESTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

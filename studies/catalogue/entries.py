@@ -125,9 +125,18 @@ def link(row: Row) -> tuple[str, Entry]:
         "bandwidth": amount(row["bw_Bps_per_dir_per_device"], "B/s"),
         "latency": amount(row["alpha_s"], "s"),
         "efficiency": float(row["efficiency_typical"]) if row["efficiency_typical"] else None,
+        "links": neighbours(row) if kind == "scale-up" else None,
     }
     basis = row["efficiency_basis"] or "none found: the default of 0.8 is an assumption"
     return names.LINKS[row["name"]], clean(entry | {"source": {"default": row["source"], "efficiency": basis}} | about(row))
+
+
+def neighbours(row: Row) -> int | None:
+    """Links that the bandwidth is the sum of, by the topology of the table; None where any pair gets it all."""
+    if row["topology"] == "fully connected":
+        peers = int(row["domain"]) - 1
+        return peers if peers > 1 else None
+    return names.LINKS_OF_TOPOLOGY.get(row["topology"])
 
 
 def own_link(name: str, devices: dict[str, Row]) -> tuple[str, Entry]:

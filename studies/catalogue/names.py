@@ -195,3 +195,6 @@ WHOLE_NODES = ("aws_2026_11", "aws_2026_08", "lambda_8x")
 """Books whose prices are those of whole eight-device instances, divided by eight."""
 
 PRICE_ITEMS = {"CPU-vCPU": "vcpu", "CPU-machine": "cpu_machine"}
+
+LINKS_OF_TOPOLOGY = {"3D torus": 6, "2D torus": 4, "ring": 2, "mesh": 6}
+"""Neighbours of a device; the mesh is MI250's, whose row says 6 external links."""

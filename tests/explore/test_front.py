@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mist_dse.explore.front import crowding, front_mask, hypervolume, ranks, reference_point
+from mist_dse.explore.front import cover, crowding, front_mask, hypervolume, ranks, reference_point
 
 POINTS = st.integers(1, 40).flatmap(
     lambda n: st.integers(1, 3).flatmap(lambda m: arrays(float, (n, m), elements=st.sampled_from([0.0, 1.0, 1.5, 2.0, 3.0, np.nan])))
@@ -56,3 +56,15 @@ def test_crowding_prefers_the_lonely() -> None:
     distance = crowding(points)
     assert np.isinf(distance[[0, 3]]).all()
     assert distance[2] > distance[1]  # the gap to its right is wider
+
+
+def test_a_cover_stands_for_every_point_and_is_small() -> None:
+    """Every point has a member within the slack; a chain of points each within the slack of the next is not taken for one."""
+    generator = np.random.default_rng(2)
+    points = generator.uniform(1, 2, (200, 3))
+    for slack in (0.0, 0.01, 0.2):
+        kept = points[cover(points, slack)]
+        assert (kept[:, None] <= points[None] * (1 + slack)).all(axis=2).any(axis=0).all()
+    assert len(cover(points, 0.2)) < len(cover(points, 0.01)) < len(points)
+    chain = 1.009 ** np.arange(6)
+    assert cover(np.column_stack([chain, chain[::-1]]), 0.01).tolist() == [1, 4]

@@ -70,6 +70,14 @@ def test_the_run_folder_keeps_its_promise(run: SweepResult) -> None:
     assert not list(folder.rglob("*.tmp"))
 
 
+def test_parts_name_their_designs_as_the_results_do(run: SweepResult) -> None:
+    parts = pd.concat(pd.read_parquet(part) for part in (run.folder / "parts").glob("*.parquet"))  # type: ignore[operator]
+    both = parts.set_index("design_id").loc[run.results["design_id"]].reset_index()
+    for path in VARY_PATHS:
+        assert both[path].astype(object).where(both[path].notna(), None).tolist() == run.results[path].astype(object).where(
+            run.results[path].notna(), None).tolist()  # fmt: skip
+
+
 VARY_PATHS = ["placement", *(f"pools.{pool}.{name}" for pool in ("prefill", "decode") for name in ("accelerator", "tp", "replicas"))]
 
 

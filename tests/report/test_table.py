@@ -42,3 +42,12 @@ def test_extra_metrics_come_behind_the_objectives_and_missing_ones_are_left_out(
 
 def test_a_metric_without_a_value_is_shown_as_absent(tmp_path: Path) -> None:
     assert front_table(results(1).assign(ttft_p90=None), OBJECTIVES).rows[0][2] == "–"
+
+
+def test_near_twins_are_left_out_up_to_a_tolerance_and_counted() -> None:
+    frame = results(3).assign(usd_per_mtok=[1.0, 1.0001, 2.0], ttft_p90=[0.5, 0.3, 0.1])
+    assert len(front_table(frame, OBJECTIVES).rows) == 3
+    table = front_table(frame, OBJECTIVES, tolerance=1e-3)
+    assert [row[2] for row in table.rows] == ["300 ms", "100 ms"]
+    assert table.omitted == 1
+    assert len(front_table(frame, OBJECTIVES, tolerance=1e-5).rows) == 3

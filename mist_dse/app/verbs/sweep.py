@@ -16,6 +16,9 @@ from mist_dse.explore import Space, SweepResult, sweep
 from mist_dse.explore.errors import EmptySpaceError
 from mist_dse.report import front_table, write_report
 
+NEAR = 1e-3
+"""Members of the front that another equals or beats up to this in every objective are not printed (decision 006)."""
+
 
 def status(job: Job) -> int:
     """Search and show; 1 where nothing is feasible."""
@@ -88,7 +91,7 @@ def _resumed(job: Job) -> Job:
 
 
 def _table(result: SweepResult, page: Path | None) -> str:
-    columns, rows, omitted = front_table(result.front, result.manifest["objectives"])
+    columns, rows, omitted = front_table(result.front, result.manifest["objectives"], tolerance=NEAR)
     numbers = range(1, len(columns) - ("bottleneck" in columns))
     lines = [table_text(rows, header=columns, numbers=numbers)] if rows else []
     lines += [f"  ... and {omitted} more in front.parquet"] if omitted else []

@@ -1,0 +1,76 @@
+"""The screen's sampler: in any Optuna script, handing over to NSGA-II, and over spaces too large to enumerate."""
+
+import numpy as np
+import optuna
+import pytest
+
+from mist_dse.catalog import Catalog
+from mist_dse.explore import ScreenSampler, screen, sweep
+from mist_dse.explore.errors import LargeSpaceError
+from mist_dse.explore.samplers import suggested
+from mist_dse.specs._check import SpecError
+from tests.explore.spaces import space, workload
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+MANY = {"pools.prefill.batching.max_num_seqs": "1..300", "pools.prefill.batching.max_num_batched_tokens": "1024..1400"}
+
+
+def test_the_sampler_works_alone_and_nsga2_descends_from_what_it_was_told() -> None:
+    options = space(constraints=["ttft_p90 <= 204 ms"])
+    prices = Catalog().prices("default")
+    sampler = ScreenSampler.over(options, workload(60))
+    proposed = []
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        try:
+            design = options.design(suggested(trial, options))
+        except SpecError:
+            raise optuna.TrialPruned from None
+        proposed.append(design.design_id)
+        return design.accelerators, sum(pool.parallelism.tp / pool.replicas for pool in design.pools)
+
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+    screened = screen(options, workload(60), prices=prices)
+    count = int(screened.feasible.sum())
+    assert count > 50  # a population of NSGA-II
+    study.optimize(objective, n_trials=count + 20)
+    assert sampler.exhausted
+    assert len(set(proposed[:count])) == count
+    assert set(proposed[:count]) == {screened.table.design(index).design_id for index in np.flatnonzero(screened.feasible)}
+    children = study.trials[count:]
+    assert {trial.system_attrs["NSGAIISampler:generation"] for trial in children} == {1}
+    parents = sampler.after.get_parent_population(study, 1)  # type: ignore[attr-defined]
+    assert {trial.number for trial in parents} <= set(range(count))
+    assert {trial.number for trial in study.best_trials if trial.number < count} & {trial.number for trial in parents}
+
+
+def test_an_exhausted_order_hands_over_where_the_screen_left_designs_out() -> None:
+    tight = space(constraints=["ttft_p90 <= 60 ms"])
+    order = int(screen(tight, workload(60)).feasible.sum())
+    found = sweep(tight, workload(60), executor="serial", evaluations=order + 15)
+    assert len(found.results) == order + 15
+    assert found.results["design_id"].is_unique
+
+
+def test_nothing_is_handed_over_where_everything_feasible_was_simulated() -> None:
+    free = space(constraints=[])
+    found = sweep(free, workload(60), executor="serial", evaluations=10_000)
+    assert len(found.results) == int((screen(free, workload(60)).demand < 1).sum())
+
+
+def test_a_space_too_large_to_enumerate_is_searched_by_nsga2_through_the_same_sampler() -> None:
+    large = space(vary=MANY)
+    with pytest.raises(LargeSpaceError, match=r"1\.13e\+05 settings"):
+        large.table(Catalog().prices("default"))
+    found = sweep(large, workload(60), executor="serial", evaluations=12, sampler={"batch": 12})
+    assert len(found.results) == 12
+    assert "NSGA-II searches instead" in found.manifest["screen_note"]
+    assert found.manifest["certificate"] == "none"
+
+
+def test_pools_that_combine_to_too_many_designs_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mist_dse.explore import table
+
+    monkeypatch.setattr(table, "LARGEST", 10)
+    with pytest.raises(LargeSpaceError, match="more than"):
+        space().table(Catalog().prices("default"))
