@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mist_dse import metrics
-from mist_dse.analytic import SteadyResult, bound, demand, saturated, steady
+from mist_dse.analytic import BoundArrays, SteadyResult, bound, demand, saturated, steady
 from mist_dse.analytic.demand import Demands
 from mist_dse.catalog import Catalog
 from mist_dse.metrics.pools import ResourceUse
@@ -44,6 +44,12 @@ class Simulation:
     requests: Requests
     lowered: Lowered
     design: Design
+
+    def __getattr__(self, name: str) -> Any:
+        """A column of the records: ``simulation.first_token`` is ``simulation.records.first_token``."""
+        if name in Records._fields:
+            return getattr(self.records, name)
+        raise AttributeError(f"Simulation has no attribute {name!r}")
 
     def to_pandas(self) -> "pd.DataFrame":
         """One row per request: times, tokens, preemptions, status, and when each stage's visit started and ended."""
@@ -154,7 +160,9 @@ def _served_rate(records: Records) -> float:
 
 def _steady(design: Design, workload: Workload, drawn: Requests, lowered: Lowered) -> Evaluation:
     result = steady(lowered.servers, lowered.jobs, drawn)
-    values = _spread_metrics(result) | _rate_metrics(result.rate, drawn, result.completed)
+    counted = metrics.counted_requests(len(drawn.arrival), workload.warmup)
+    seconds = float(counted.sum()) / result.rate if result.completed and result.rate > 0 else 0.0
+    values = _spread_metrics(result) | metrics.completed_rates(counted, seconds, drawn)
     names = lowered.servers.names[: len(lowered.servers.engines)]
     use = {name: _steady_use(result, name, load) for name, load in zip(names, lowered.servers.loads, strict=True)}
     values |= metrics.energy(design, use, values)
@@ -172,14 +180,6 @@ def _spread_metrics(result: SteadyResult) -> Metrics:
     }
 
 
-def _rate_metrics(rate: float, drawn: Requests, completed: int) -> Metrics:
-    """Token rates at ``rate`` completed requests per second."""
-    if not completed:
-        return {"throughput_rps": None}
-    output, total = float(drawn.output_tokens.mean()), float((drawn.input_tokens + drawn.output_tokens).mean())
-    return {"throughput_rps": rate, "output_tokens_per_s": rate * output, "total_tokens_per_s": rate * total}
-
-
 def _steady_use(result: SteadyResult, name: str, load: Load) -> ResourceUse:
     """Seconds per second of each resource: demand, and the weights once per step that is really taken."""
     row = result.pools[name]
@@ -192,7 +192,7 @@ def _bounded(design: Design, workload: Workload, drawn: Requests, lowered: Lower
     counted = metrics.counted_requests(len(drawn.arrival), workload.warmup)
     served = ~np.isnan(floor.e2e)
     values = metrics.latency_summary(*(value[counted] for value in (floor.ttft, floor.tpot, floor.e2e)))
-    values |= _rate_metrics(_best_rate(floor.e2e, drawn, counted, floor.makespan), drawn, int(served.sum()))
+    values |= _best_rates(floor, drawn, counted)
     if workload.slo is not None and workload.slo.per_request:
         met = metrics.slo_met(metrics.Latencies(floor.ttft, floor.tpot, floor.e2e), workload.slo) & counted
         values["slo_attainment"] = float(met.sum() / max(counted.sum(), 1))
@@ -202,13 +202,12 @@ def _bounded(design: Design, workload: Workload, drawn: Requests, lowered: Lower
     return replace(_outcome(design, "bound", values, asked, drawn, lowered), completed=int(served.sum()), rejected=int((~served).sum()))
 
 
-def _best_rate(e2e: Any, drawn: Requests, counted: Any, makespan: float) -> float:
-    """Completed requests per second at most: those counted over the least time from first arrival to last end."""
-    if drawn.clients:
-        return float((~np.isnan(e2e)).sum()) / makespan
-    done = counted & ~np.isnan(e2e)
-    seconds = float((drawn.arrival[done] + e2e[done]).max() - drawn.arrival[counted].min()) if done.any() else np.inf
-    return float(done.sum()) / seconds
+def _best_rates(floor: BoundArrays, drawn: Requests, counted: Any) -> Metrics:
+    """Rates that no schedule beats; none for a closed loop with warm-up, whose window opens when the system decides."""
+    if not drawn.clients:
+        return metrics.least_rates(floor.e2e, counted, drawn)
+    served = ~np.isnan(floor.e2e)
+    return metrics.completed_rates(served, floor.makespan, drawn) if counted.all() else {"throughput_rps": None}
 
 
 def _outcome(design: Design, fidelity: str, values: Metrics, asked: Demands, drawn: Requests, lowered: Lowered) -> Evaluation:

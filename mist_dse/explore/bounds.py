@@ -16,7 +16,7 @@ from mist_dse.analytic import bound
 from mist_dse.explore.amounts import pool_usd_per_hour
 from mist_dse.explore.executor import Execute, Lost, serial
 from mist_dse.explore.table import DesignTable, Section, Variants
-from mist_dse.metrics import METRICS, counted_requests, latency_summary
+from mist_dse.metrics import METRICS, counted_requests, latency_summary, least_rates
 from mist_dse.rows import Floats, Ints, Requests, Station
 from mist_dse.specs.design import Design, Pool
 from mist_dse.specs.evaluation import Infeasible
@@ -72,13 +72,9 @@ class Floors:
         counted = counted_requests(len(requests.arrival), self.workload.warmup)
         if np.isnan(floor.e2e).any() or not counted.any():
             return {}
-        seconds = float((requests.arrival + floor.e2e)[counted].max() - requests.arrival[counted].min())
-        output, prompts = float(requests.output_tokens[counted].sum()), float(requests.input_tokens[counted].sum())
         return {
             **latency_summary(*(values[counted] for values in (floor.ttft, floor.tpot, floor.e2e))),
-            "throughput_rps": float(counted.sum()) / seconds,
-            "output_tokens_per_s": output / seconds,
-            "total_tokens_per_s": (output + prompts) / seconds,
+            **least_rates(floor.e2e, counted, requests),
         }
 
 

@@ -5,7 +5,9 @@ should take 0.2 to 2 s. A chunk whose worker dies (out of memory, killed) is run
 again the chunk is yielded as `Lost`.
 """
 
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -77,7 +79,7 @@ def _loaded() -> None:
 def _pool(workers: int) -> Any:
     from joblib.externals.loky import get_reusable_executor
 
-    return get_reusable_executor(max_workers=workers, timeout=300, initializer=_ignore_interrupts)
+    return get_reusable_executor(max_workers=workers, timeout=300, initializer=_join)
 
 
 def executor(spec: str | Mapping[str, Any] | None) -> tuple[Execute, int]:
@@ -135,6 +137,19 @@ def _parallel(work: Callable[[Any], Any], chunks: Mapping[int, Any], workers: in
         if pool is not None and running:
             pool.shutdown(wait=True, kill_workers=True)
         raise
+
+
+def _join() -> None:
+    """A worker starts: interrupts are its parent's business, and it does not outlive a parent that is killed."""
+    _ignore_interrupts()
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _ignore_interrupts() -> None:

@@ -5,7 +5,18 @@ from mist_dse.metrics.cost import cost
 from mist_dse.metrics.energy import energy
 from mist_dse.metrics.goals import GoalError, Limit, Objective, parse_limit, parse_objective
 from mist_dse.metrics.intervals import intervals
-from mist_dse.metrics.measure import Latencies, Outcomes, counted_requests, latency_summary, measure, outcomes, request_latencies, slo_met
+from mist_dse.metrics.measure import (
+    Latencies,
+    Outcomes,
+    completed_rates,
+    counted_requests,
+    latency_summary,
+    least_rates,
+    measure,
+    outcomes,
+    request_latencies,
+    slo_met,
+)
 from mist_dse.metrics.pools import PoolUsage, ResourceUse, limiting_resource, pool_usage, usage_metrics
 from mist_dse.metrics.table import METRICS, Metric
 
@@ -20,11 +31,13 @@ __all__ = [
     "PoolUsage",
     "ResourceUse",
     "breakdown",
+    "completed_rates",
     "cost",
     "counted_requests",
     "energy",
     "intervals",
     "latency_summary",
+    "least_rates",
     "limiting_resource",
     "measure",
     "outcomes",

@@ -42,17 +42,35 @@ def measure(records: Records, requests: Requests, workload: Workload) -> dict[st
     done = counted & (records.status == COMPLETED)
     latencies = request_latencies(records, requests.output_tokens)
     seconds = float(records.end[done].max() - records.arrival[counted].min()) if done.any() else 0.0
-    output, total = (float(side[done].sum()) for side in (requests.output_tokens, requests.input_tokens + requests.output_tokens))
     met = None if workload.slo is None or not workload.slo.per_request else slo_met(latencies, workload.slo) & done
     return {
         **latency_summary(*(latency[done] for latency in latencies)),
-        "throughput_rps": _per(float(done.sum()), seconds),
-        "output_tokens_per_s": _per(output, seconds),
-        "total_tokens_per_s": _per(total, seconds),
+        **completed_rates(done, seconds, requests),
         "goodput_rps": None if met is None else _per(float(met.sum()), seconds),
         "slo_attainment": None if met is None else _per(float(met.sum()), float(counted.sum())),
         "preemptions": _per(float(records.preemptions[counted].sum()), float(counted.sum())),
     }
+
+
+def completed_rates(done: NDArray[np.bool_], seconds: float, requests: Requests) -> dict[str, float | None]:
+    """Requests, output tokens and all tokens per second where the requests ``done`` complete in ``seconds``."""
+    output, total = (float(side[done].sum()) for side in (requests.output_tokens, requests.input_tokens + requests.output_tokens))
+    return {
+        "throughput_rps": _per(float(done.sum()), seconds),
+        "output_tokens_per_s": _per(output, seconds),
+        "total_tokens_per_s": _per(total, seconds),
+    }
+
+
+def least_rates(e2e: Floats, counted: NDArray[np.bool_], requests: Requests) -> dict[str, float | None]:
+    """`completed_rates` that none can beat whose requests take at least ``e2e`` s each (nan: rejected), in an open loop.
+
+    The window of `measure` opens at the first counted arrival and closes at the last counted end, which is no earlier than
+    the latest arrival + e2e.
+    """
+    done = counted & ~np.isnan(e2e)
+    seconds = float((requests.arrival + e2e)[done].max() - requests.arrival[counted].min()) if done.any() else 0.0
+    return completed_rates(done, seconds, requests)
 
 
 def counted_requests(count: int, warmup: float) -> NDArray[np.bool_]:

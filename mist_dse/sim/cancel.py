@@ -2,7 +2,7 @@
 
 from mist_dse.rows import CANCEL, ON_START, STATIC
 from mist_dse.sim.decoding import leave_decoding
-from mist_dse.sim.flow import fire, leave, mark, release_ready, touch
+from mist_dse.sim.flow import fire, free_kv, leave, mark, release_ready, touch
 from mist_dse.sim.jit import jit
 from mist_dse.sim.lists import is_empty, unlink
 from mist_dse.sim.span import cut_span
@@ -30,17 +30,7 @@ def take_out(s: State, v: int, now: float) -> None:
         unlink(s, s.clock[0].parts + v)
     unlink(s, v)
     rank.running -= 1
-    _let_go(s, v, now)
-
-
-@jit
-def _let_go(s: State, v: int, now: float) -> None:
-    """Free what ``v`` holds and end it."""
-    visit = s.visit[v]
-    if visit.rank >= 0:
-        s.rank[visit.rank].free += visit.held
-        visit.held = 0
-        touch(s, visit.rank, now)
+    free_kv(s, v, now)
     leave(s, v, now)
 
 
@@ -85,7 +75,8 @@ def _cancel(s: State, v: int, now: float) -> None:
         started = abandon_station(s, visit.server - s.clock[0].engines, v, now)
         if started >= 0:
             fire(s, started, ON_START, now)
-    _let_go(s, v, now)
+    free_kv(s, v, now)
+    leave(s, v, now)
 
 
 @jit

@@ -210,7 +210,7 @@ def end_step(s: State, lane: int, now: float) -> None:
     s.replica[r].steps += steps
     if row.spanning:
         g = _group(s, lane, 0)
-        grow_span(s, lane, g)
+        grow_span(s, lane, g, steps)
         row.taken += steps
     else:
         s.replica[r].busy += now - row.start

@@ -5,13 +5,13 @@
 
 import math
 
-from mist_dse.rows import CANCEL, COMPLETED, ON_END, ON_START, REJECTED
+from mist_dse.rows import CANCEL, COMPLETED, ON_END, ON_START, REJECTED, STATIC
 from mist_dse.sim.decoding import blocks_for
 from mist_dse.sim.heap import heap_push
 from mist_dse.sim.jit import jit
 from mist_dse.sim.lists import insert_before, is_empty, unlink
 from mist_dse.sim.router import placed_rank
-from mist_dse.sim.span import cut_span
+from mist_dse.sim.span import cut_span, sync_span
 from mist_dse.sim.state import DIRTY, ENDED, INTAKE, LEASING, NEW, WAITING, State
 from mist_dse.sim.station import enter_station
 
@@ -40,10 +40,26 @@ def touch(s: State, q: int, now: float) -> None:
     mark(s, r)
     pool = s.pool[s.replica[r].pool]
     if pool.ranks == 1 and pool.lanes == 1:
-        wanted = not is_empty(s, s.rank[q].waiting) and s.rank[q].running < pool.max_num_seqs and pool.policy != 0
+        wanted = not is_empty(s, s.rank[q].waiting) and s.rank[q].running < pool.max_num_seqs and pool.policy != STATIC
         if wanted or not is_empty(s, s.rank[q].leasing):
             i = r - pool.first_replica
             cut_span(s, pool.first_lane + i, pool.first_group + i, now)
+
+
+@jit
+def free_kv(s: State, v: int, now: float) -> None:
+    """``v`` lets go of the blocks that it holds, outside a step of its own."""
+    visit = s.visit[v]
+    if visit.rank < 0:
+        return
+    rank = s.rank[visit.rank]
+    pool = s.pool[rank.pool]
+    if pool.ranks == 1 and pool.lanes == 1:
+        i = rank.replica - pool.first_replica
+        sync_span(s, pool.first_lane + i, pool.first_group + i, now)
+    rank.free += visit.held
+    visit.held = 0
+    touch(s, visit.rank, now)
 
 
 @jit
@@ -155,11 +171,8 @@ def leave(s: State, v: int, now: float) -> None:
     s.clock[0].ended += 1
     if visit.rank >= 0:
         s.rank[visit.rank].load -= 1
-    if visit.frees >= 0 and s.visit[visit.frees].rank >= 0:
-        source = s.visit[visit.frees]
-        s.rank[source.rank].free += source.held
-        source.held = 0
-        touch(s, source.rank, now)
+    if visit.frees >= 0:
+        free_kv(s, visit.frees, now)
     request = s.request[visit.request]
     request.left -= 1
     if request.left == 0:

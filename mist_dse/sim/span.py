@@ -4,6 +4,7 @@ A span's boundaries are ``lane.anchor + decode_span(k)``; the anchor stays while
 taking its steps one by one) leaves every boundary where it was. Only an engine with one rank and one lane spans.
 """
 
+from mist_dse.rows import STATIC
 from mist_dse.sim.cost import decode_span
 from mist_dse.sim.decoding import growth, steps_within
 from mist_dse.sim.jit import jit
@@ -31,7 +32,7 @@ def start_span(s: State, lane: int, g: int, now: float) -> None:
     steps = s.visit[s.finish[g, 0]].finish - group.count
     if s.clock[0].skip == 0 or s.clock[0].freed:
         steps = 1
-    elif pool.policy != 0:
+    elif pool.policy != STATIC:
         steps = 1 + steps_within(s, g, group.count + 1, steps - 1, pool.block_size)
     row.spanning, row.steps, group.grown = 1, steps, 1
     row.start = now
@@ -39,23 +40,21 @@ def start_span(s: State, lane: int, g: int, now: float) -> None:
 
 
 @jit
-def grow_span(s: State, lane: int, g: int) -> None:
-    """Take the blocks of all steps of the span that have not taken theirs."""
+def grow_span(s: State, lane: int, g: int, steps: int) -> None:
+    """Take the blocks of the first ``steps`` steps of the span that have not taken theirs."""
     row, group = s.lane[lane], s.group[g]
     pool = s.pool[s.replica[row.replica].pool]
-    if pool.policy != 0 and row.steps > group.grown:
+    if pool.policy != STATIC and steps > group.grown:
         rank, replica = s.rank[group.rank], s.replica[row.replica]
-        rank.free -= growth(s, g, group.count + group.grown, row.steps - group.grown, pool.block_size)
+        rank.free -= growth(s, g, group.count + group.grown, steps - group.grown, pool.block_size)
         replica.peak_blocks = max(replica.peak_blocks, pool.blocks - rank.free)
-    group.grown = row.steps
+        group.grown = steps
 
 
 @jit
-def cut_span(s: State, lane: int, g: int, now: float) -> None:
-    """End the span at its first boundary that is not before ``now``: something may change there."""
+def _started(s: State, lane: int, g: int, now: float) -> int:
+    """Steps of the span that have started before ``now``: those up to the first boundary that is not before it."""
     row = s.lane[lane]
-    if row.spanning == 0 or row.steps == 1:
-        return
     low, high = 1, row.steps
     while low < high:
         middle = (low + high) // 2
@@ -63,7 +62,24 @@ def cut_span(s: State, lane: int, g: int, now: float) -> None:
             high = middle
         else:
             low = middle + 1
-    if low < row.steps:
-        row.steps = low
-        schedule_lane(s, lane, boundary(s, lane, g, row.taken + low))
-    grow_span(s, lane, g)
+    return int(low)
+
+
+@jit
+def sync_span(s: State, lane: int, g: int, now: float) -> None:
+    """Take the blocks of the steps that have started before ``now``: the rank's free blocks are about to change."""
+    if s.lane[lane].spanning:
+        grow_span(s, lane, g, _started(s, lane, g, now))
+
+
+@jit
+def cut_span(s: State, lane: int, g: int, now: float) -> None:
+    """End the span at its first boundary that is not before ``now``: something may change there."""
+    row = s.lane[lane]
+    if row.spanning == 0:
+        return
+    steps = _started(s, lane, g, now)
+    if steps < row.steps:
+        row.steps = steps
+        schedule_lane(s, lane, boundary(s, lane, g, row.taken + steps))
+    grow_span(s, lane, g, steps)

@@ -99,6 +99,8 @@ class Workload:
     def __post_init__(self) -> None:
         fraction(self, cached_prompt_fraction=self.cached_prompt_fraction, warmup=self.warmup)
         not_negative(self, seed=self.seed)
+        if self.warmup == 1:
+            raise SpecError("Workload.warmup is 1: must be below 1, or no request is counted")
         if self.joint is None and self.arrivals.kind != "trace" and (self.input_tokens is None or self.output_tokens is None):
             raise SpecError(f"Workload {self.name} has no lengths: give joint, or input_tokens and output_tokens, or a trace")
 

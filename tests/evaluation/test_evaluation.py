@@ -1,0 +1,88 @@
+"""The entrance: three fidelities of one design side by side."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import mist_dse as md
+from mist_dse.metrics import METRICS
+from mist_dse.specs._check import SpecError
+from mist_dse.specs.design import Design
+
+DESIGNS = ("tp4_colocated", "disagg_2x4")
+
+
+def served(name: str) -> Design:
+    return md.load_design(name, model="llama-3.1-70b")
+
+
+def asked(warmup: float = 0.0, rate: float = 2.0, requests: int = 300, seed: int = 1) -> md.Workload:
+    slo = md.Slo(per_request=(("ttft", 0.3), ("tpot", 0.05)))
+    lengths = md.Lengths(kind="lognormal", mean=800, cv=1.0), md.Lengths(kind="lognormal", mean=100, cv=1.0)
+    workload = md.Workload.poisson(rate=rate, input_tokens=lengths[0], output_tokens=lengths[1], requests=requests, seed=seed, slo=slo)
+    return replace(workload, warmup=warmup)
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_law_10_every_metric_that_names_a_bound(name: str, warmup: float, seed: int) -> None:
+    """Bound never worse than simulated, for every metric that names one."""
+    floor, found = (md.evaluate(served(name), asked(warmup, seed=seed), fidelity=fidelity).metrics for fidelity in ("bound", "simulated"))
+    checked = 0
+    for metric in METRICS.values():
+        best, real = floor[metric.name], found[metric.name]
+        if metric.bound is not None and best is not None and real is not None:
+            slack = 1e-9 * abs(real)
+            assert best <= real + slack if metric.direction == "min" else best >= real - slack, metric.name
+            checked += 1
+    assert checked >= 20
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_steady_and_simulated_agree_at_low_load(name: str) -> None:
+    steady, found = (md.evaluate(served(name), asked(rate=0.2, requests=2000), fidelity=kind).metrics for kind in ("steady", "simulated"))
+    for metric in ("ttft_mean", "tpot_mean", "e2e_mean", "usd_per_mtok"):
+        assert steady[metric] == pytest.approx(found[metric], rel=0.05), metric
+
+
+def test_a_saturated_design_is_infeasible_at_every_fidelity_with_its_margin() -> None:
+    workload = asked(rate=200.0)
+    results = [md.evaluate(served("tp4_colocated"), workload, fidelity=fidelity) for fidelity in ("bound", "steady", "simulated")]
+    assert [[item.kind for item in result.violations] for result in results] == [["saturated"]] * 3
+    assert len({result.violations[0].margin for result in results}) == 1
+    assert results[0].violation > 1
+
+
+def test_limits_of_the_workload_are_judged() -> None:
+    workload = replace(asked(), slo=md.Slo(limits=("ttft_p90 <= 1 ms", "tpot_p90 <= 10 s")))
+    result = md.evaluate(served("tp4_colocated"), workload)
+    assert [item.kind for item in result.violations] == ["constraint"]
+    assert "ttft_p90" in result.violations[0].constraint
+
+
+def test_what_can_never_fit_is_counted_against_the_design() -> None:
+    workload = md.Workload.poisson(rate=1.0, input_tokens=200_000, output_tokens=10, requests=5)
+    result = md.evaluate(served("tp4_colocated"), workload)
+    assert result.rejected == 5
+    assert any(item.kind == "length" for item in result.violations)
+
+
+def test_a_simulation_has_the_columns_of_its_records() -> None:
+    simulation = md.simulate(served("disagg_2x4"), asked(requests=50))
+    np.testing.assert_array_equal(simulation.first_token, simulation.records.first_token)
+    frame = simulation.to_pandas()
+    assert list(frame["status"].unique()) == ["completed"]
+    done = frame.dropna()
+    assert (done["prefill_end_s"] <= done["decode_start_s"]).all()
+
+
+def test_breakdown_sums_to_the_mean_latency() -> None:
+    result = md.evaluate(served("disagg_2x4"), asked())
+    assert sum(sum(causes.values()) for causes in result.breakdown.values()) == pytest.approx(result.metrics["e2e_mean"])
+
+
+def test_a_warm_up_of_everything_is_refused() -> None:
+    with pytest.raises(SpecError, match="warmup is 1"):
+        asked(warmup=1.0)
