@@ -16,7 +16,7 @@ Bytes = NDArray[np.int8]
 # Closed lists of the machine. Names and order are those of the tuples in `specs.design`.
 STATIC, CONTINUOUS, CHUNKED = 0, 1, 2
 ROUND_ROBIN, JOIN_SHORTEST_QUEUE = 0, 1
-ON_END, ON_START, CANCEL = 0, 1, 2
+ON_END, ON_START = 0, 1
 COMPLETED, REJECTED, UNFINISHED = 0, 1, 2
 
 
@@ -135,7 +135,7 @@ class Jobs(NamedTuple):
     stand already, and ``emit`` tokens are then produced, one a step, the first by the step that completes the prompt
     (``handed`` visits have their prompt complete and one token known: their first step is a decode step). A station
     visit asks for ``work``. A visit is ready after ``need`` signals; edges carry one each, at the end or at the start of
-    the visit they leave, or cancel the visit they lead to; ``need`` 0 = ready when the request arrives. ``lease`` >= 0:
+    the visit they leave; ``need`` 0 = ready when the request arrives. ``lease`` >= 0:
     before it starts, this visit reserves the KV of that visit on the rank the router picks for it. ``keep``: the KV
     outlives the visit until the visit whose ``frees`` names it ends. ``limit`` >= ``emit`` is all that a scheduler may know
     of ``emit``.
@@ -156,7 +156,7 @@ class Jobs(NamedTuple):
     answers: Bytes  # 1: its first emission is the request's first token; every emission counts towards the last token
     edge_first: Ints  # [v + 1]
     edge_to: Ints  # [e]
-    edge_on: Bytes  # [e] ON_END, ON_START, CANCEL
+    edge_on: Bytes  # [e] ON_END, ON_START
 
 
 class Records(NamedTuple):

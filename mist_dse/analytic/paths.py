@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mist_dse.rows import CANCEL, ON_START, Floats, Ints, Jobs
+from mist_dse.rows import ON_START, Floats, Ints, Jobs
 
 Served = Callable[[Ints, Floats], tuple[Floats, Floats]]
 """(visits, ready times) -> (start times, end times), called once per place in the request."""
@@ -16,8 +16,6 @@ Served = Callable[[Ints, Floats], tuple[Floats, Floats]]
 
 def walked(jobs: Jobs, entry: Floats, served: Served) -> tuple[Floats, Floats, Floats]:
     """(ready, start, end) of every visit, where visits without signals to wait for are ready at ``entry`` [v]."""
-    if np.any(jobs.edge_on == CANCEL):
-        raise ValueError("visits that cancel others are simulated only: they have no closed form here")
     count = len(jobs.server)
     incoming = np.bincount(jobs.edge_to, minlength=count)
     latest, earliest = np.full(count, -np.inf), np.full(count, np.inf)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mist_dse.app.errors import UsageError, nearest, one_line
-from mist_dse.app.words import EVERYWHERE, Words, heads
+from mist_dse.app.words import EVERYWHERE, WORKLOAD_SHORT, Words, heads
 from mist_dse.catalog import conf_dir
 
 
@@ -40,8 +40,8 @@ def composed(verb: str, words: Words, *, command: str = "") -> Job:
 
     directories = _directories(words.config_dir)
     with _hydra(directories):
-        _known_heads(verb, words.overrides)
         try:
+            _check_overrides(verb, words.overrides)
             config = compose(verb, overrides=list(words.overrides), return_hydra_config=True)
             choices = {str(group): str(name) for group, name in config.hydra.runtime.choices.items()}
             del config._content["hydra"]  # type: ignore[union-attr]
@@ -49,6 +49,7 @@ def composed(verb: str, words: Words, *, command: str = "") -> Job:
         except (HydraException, OmegaConfBaseException, AttributeError) as error:
             raise UsageError(_sentence(error)) from error
     assert isinstance(data, dict)
+    _check_mappings(verb, data)
     return Job(verb, {str(key): value for key, value in data.items()}, choices, directories, command)
 
 
@@ -122,15 +123,47 @@ def _known_heads(verb: str, overrides: Sequence[str]) -> None:
     keys = {key for key in top_keys(verb) if key != "defaults"} | set(groups_of(verb))
     shown = sorted((keys - {"every"}) | (set(EVERYWHERE) if "every" in keys else set()))
     for head, text in heads(overrides).items():
-        if head not in keys and head != "hydra" and not text.startswith("+"):
-            raise UsageError(f"{text}: {verb} has no key {head!r}; {nearest(head, shown)}")
+        if head not in keys and head != "hydra":
+            raise UsageError(f"{text.lstrip('+')}: {verb} has no key {head!r}; {nearest(head, shown)}")
+
+
+def _check_overrides(verb: str, overrides: Sequence[str]) -> None:
+    """``UsageError`` for overrides that Hydra takes and the verb cannot: unknown or removed keys, choices that are no names."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from mist_dse.catalog_errors import keys_of
+    from mist_dse.catalog_schema import WorkloadEntry
+
+    _known_heads(verb, overrides)
+    groups = groups_of(verb)
+    for item in OverridesParser.create().parse_overrides(list(overrides)):
+        typed, key = str(item.input_line).lstrip("+"), item.key_or_group
+        if item.is_delete() and "." not in key:
+            raise UsageError(f"{typed}: {verb} needs {key}, which cannot be removed; set it by {key}=...")
+        if key in groups and not item.is_delete() and (item.value() is None or isinstance(item.value(), int | float | dict)):
+            names = [path.stem for path in (conf_dir() / key).glob("*.yaml")]
+            none = "" if groups[key] else f", or left out for no {key}"
+            raise UsageError(f"{typed}: must be the name of a file in conf/{key}{none}; {nearest(item.value(), names)}")
+        head, _, tail = key.partition(".")
+        name, known = tail.partition(".")[0], keys_of(WorkloadEntry)
+        if head == "workload" and name and name not in known:
+            raise UsageError(f"{typed}: a workload has no key {name!r}; {nearest(name, [*known, *WORKLOAD_SHORT])}")
+
+
+def _check_mappings(verb: str, data: Mapping[Any, Any]) -> None:
+    """``UsageError`` where ``data`` lacks a choice that ``verb`` needs, or has a plain value in place of keys."""
+    needed = {group for group, default in groups_of(verb).items() if default is not None}
+    for key in sorted(needed | {name for name, value in top_keys(verb).items() if isinstance(value, dict)}):
+        if not isinstance(data.get(key), dict):
+            way = f"write {key}=NAME" if key in needed else f"write {key}.KEY=VALUE"
+            raise UsageError(f"{key} is {data.get(key)!r}: must be a mapping; {way}")
 
 
 def _sentence(error: Exception) -> str:
     """What Hydra or OmegaConf says, on one line and with the nearest names."""
     typed = getattr(error, "override", None)
     if typed is not None:
-        return f"{typed}: not an override that can be read ({str(error).splitlines()[0]}); quote what holds brackets, commas or spaces"
+        return f"{str(typed).lstrip('+')}: not an override that can be read; quote texts with brackets, commas, spaces or signs: {_QUOTED}"
     options = getattr(error, "options", None)
     missing = getattr(error, "missing_cfg_file", None)
     if missing and options is not None:
@@ -144,6 +177,10 @@ def _sentence(error: Exception) -> str:
     if unknown:
         return f"{key or unknown[1]}: no such key"
     return re.sub(r"\s*See https?://\S+.*", "", one_line(error) if len(str(error)) < 200 else text)
+
+
+_QUOTED = "'objectives=[\"min usd_per_mtok\"]'"
+"""How a shell passes a list of texts on."""
 
 
 def _shown(path: Path) -> str:

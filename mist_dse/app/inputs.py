@@ -42,7 +42,9 @@ def changed_design(data: Mapping[str, Any], config: Mapping[str, Any], where: st
     everywhere = {key: value for key, value in config["every"].items() if value is not None}
     if "topology" in everywhere:
         design["topology"] = everywhere.pop("topology")
-    pools = design.setdefault("pools", {})
+    pools: Any = design.setdefault("pools", {})
+    if not isinstance(pools, dict) or not all(isinstance(pool, Mapping) for pool in pools.values()):
+        raise UsageError(f"{where}: pools is {pools!r}: must be a mapping from names of pools to their keys")
     for name, pool in pools.items():
         pools[name] = {**pool, **everywhere}
     for name, fields in config["pools"].items():

@@ -58,7 +58,10 @@ def main(words: Sequence[str] | None = None) -> int:
 def _status(words: list[str]) -> int:
     from mist_dse.app import guide, words as grammar
 
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words:
+        print(guide.overview(VERBS), file=sys.stderr)
+        return BAD_INPUT
+    if words[0] in ("-h", "--help", "help"):
         return _shown(guide.overview(VERBS))
     if words[0] == "--version":
         return _shown(f"mist-dse {guide.version()}")

@@ -17,8 +17,8 @@ EVERYWHERE = ("model", "accelerator", "engine", "topology")
 WORKLOAD_SHORT = {name: f"arrivals.{name}" for name in ("rate", "requests", "cv", "clients", "path", "scale")}
 """Short names of ``workload.``; input_tokens, output_tokens and seed stand at its top already."""
 
-OPEN_NODES = ("design", "workload", "space", "slo", "pools")
-"""Entities: plain data whose keys the catalogue checks, not Hydra."""
+OPEN_NODES = ("design", "workload", "space", "slo", "pools", "handoff")
+"""Entities: plain data whose keys the catalogue checks, not Hydra; ``handoff.`` is that of the design."""
 
 _WORD = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@:*-]*)(?P<value>=.*)?", re.DOTALL)
 
@@ -91,6 +91,8 @@ def override(word: str) -> str:
     head, dot, tail = key.partition(".")
     if not dot or head not in OPEN_NODES:
         return word
+    if head == "handoff":
+        head, tail = "design", f"handoff.{tail}"
     if head == "workload":
         tail = WORKLOAD_SHORT.get(tail, tail)
     return f"{sign or '++'}{head}.{tail}{value}"

@@ -46,6 +46,15 @@ class StaticLimit:
         return max(distance, 0.0) / max(abs(self.value), 1e-12)
 
 
+def distance(excess: float, limit: float) -> str:
+    """How far a value is beyond a limit, in words to follow the value; nothing for a limit of 0, which has no per cent.
+
+    >>> distance(0.25, 8), distance(3.0, 0)
+    (', 25% off', '')
+    """
+    return f", {excess:.0%} off" if limit else ""
+
+
 def objective(text: Any, where: str = "objectives") -> Objective:
     """`metrics.parse_objective` of an entry under ``where``; ``SpaceError`` for what is none."""
     try:

@@ -1,7 +1,8 @@
 """How to search: the options of `sweep`, checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, TypedDict
 
 from mist_dse.catalog import Catalog
@@ -51,16 +52,61 @@ class Search:
     command: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("evaluations", "seconds"):
+        for name, (fits, valid) in _OPTIONS.items():
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise SpaceError(f"{name} is {value!r}: must be > 0")
-        if not isinstance(self.sampler, str):
-            for key in self.sampler:
-                if key not in SAMPLER_KEYS:
-                    raise SpaceError(f"search: there is no option {key!r}; {nearest(key, SAMPLER_KEYS)}")
+            if not fits(value):
+                raise SpaceError(f"{name} is {value!r}: must be {valid}")
+        if isinstance(self.sampler, str):
+            return
+        for key, value in self.sampler.items():
+            if key not in SAMPLER_KEYS:
+                raise SpaceError(f"search: there is no option {key!r}; {nearest(key, SAMPLER_KEYS)}")
+            fits, valid = _SAMPLER_OPTIONS[key]
+            if not fits(value):
+                raise SpaceError(f"search.{key} is {value!r}: must be {valid}")
 
     @property
     def tuning(self) -> dict[str, Any]:
         """The sampler as a mapping with its name."""
         return {"name": self.sampler} if isinstance(self.sampler, str) else {"name": "screen", **self.sampler}
+
+
+def _whole(value: object, least: int, most: float = float("inf")) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral) and least <= int(value) <= most
+
+
+def _number(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real)
+
+
+def _texts(value: object) -> bool:
+    return value is None or (isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(item, str) for item in value))
+
+
+_Check = tuple[Callable[[Any], bool], str]
+"""Whether a value fits, and in words what does."""
+
+_SEED_END = 2**32
+"""Seeds of NumPy's ``RandomState``, which Optuna's samplers draw from, lie below."""
+
+_OPTIONS: Mapping[str, _Check] = {
+    "objectives": (_texts, "a list of texts such as ['min usd_per_mtok', 'min ttft_p90'], or null for the space's own"),
+    "constraints": (_texts, "a list of texts such as ['tpot_p90 <= 50 ms'], or null for the space's own"),
+    "sampler": (
+        lambda value: isinstance(value, str | Mapping),
+        f"the name of a sampler or a mapping with the keys {', '.join(SAMPLER_KEYS)}",
+    ),
+    "evaluations": (lambda value: value is None or _whole(value, 1), "a whole number > 0, or null for no budget"),
+    "seconds": (lambda value: value is None or (_number(value) and value > 0), "a number > 0, or null for no budget"),
+    "seed": (lambda value: _whole(value, 0, _SEED_END - 1), f"a whole number >= 0 and < {_SEED_END}"),
+}
+
+_SAMPLER_OPTIONS: Mapping[str, _Check] = {
+    "name": (lambda value: isinstance(value, str), "the name of a sampler"),
+    "options": (lambda value: value is None or isinstance(value, Mapping), "a mapping of keywords of the sampler"),
+    "batch": (lambda value: _whole(value, 1), "a whole number >= 1"),
+    "share": (lambda value: _number(value) and 0 < value <= 1, "a number > 0 and <= 1"),
+    "fronts": (lambda value: _number(value) and 0 <= value < float("inf"), "a number >= 0"),
+    "least": (lambda value: _whole(value, 1), "a whole number >= 1"),
+    "alarm": (lambda value: _number(value) and 0 <= value < 1, "a number >= 0 and < 1"),
+}

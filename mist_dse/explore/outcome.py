@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mist_dse.explore.front import front_mask
-from mist_dse.explore.goals import minimised
+from mist_dse.explore.goals import distance, minimised
 from mist_dse.explore.record import Row
 from mist_dse.explore.screening import ScreenTable
 from mist_dse.explore.store import frame
@@ -77,7 +77,7 @@ def nothing_feasible(screened: ScreenTable, constraints: Sequence[str]) -> str:
         excess = limit.excess(values)
         if (excess > 0).all():
             best = int(np.argmin(excess))
-            return f"constraints: {text} removes every design: the nearest reaches {values[best]:.4g} ({excess[best]:.0%} off)"
+            return f"constraints: {text} removes every design: the nearest reaches {values[best]:.4g}{distance(excess[best], limit.value)}"
     return f"constraints: no design keeps {' and '.join(constraints)} together, though each alone leaves some"
 
 

@@ -10,6 +10,7 @@ best of them. An empty order hands over at once. In a script of one's own:
 where ``objective(trial)`` takes its values from ``suggested(trial, space)`` and its design from ``space.design(values)``.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,11 +66,26 @@ def named_sampler(name: str, *, seed: int, options: Mapping[str, Any] | None = N
     kinds: dict[str, Any] = {"nsga2": NSGAIISampler, "tpe": TPESampler, "random": RandomSampler}
     if name not in kinds:
         raise SpaceError(f"search: there is no sampler {name!r}; {nearest(name, SAMPLERS)}")
+    known = inspect.signature(kinds[name]).parameters
+    for key, value in (options or {}).items():
+        if key not in known or key == "seed":
+            raise SpaceError(f"search.options: {name} has no option {key!r}; {nearest(key, [item for item in known if item != 'seed'])}")
+        _check_like(known[key].default, value, f"search.options.{key} is {value!r}: must be ")
     try:
         sampler: BaseSampler = kinds[name](seed=seed, **(options or {}))
-    except TypeError as error:
-        raise SpaceError(f"search: {name} does not take these options ({error})") from None
+    except (TypeError, ValueError) as error:
+        raise SpaceError(f"search.options: {name} does not take {dict(options or {})} ({' '.join(str(error).split())})") from None
     return sampler
+
+
+def _check_like(default: object, value: object, line: str) -> None:
+    """``SpaceError`` for a value that is no bool, whole number or number where the sampler's default is one: Optuna would meet it late."""
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise SpaceError(f"{line}true or false")
+    if type(default) is int and (type(value) is not int or value < 1):
+        raise SpaceError(f"{line}a whole number >= 1")
+    if type(default) is float and type(value) not in (int, float):
+        raise SpaceError(f"{line}a number")
 
 
 class ScreenSampler(BaseSampler):

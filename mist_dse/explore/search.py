@@ -105,6 +105,7 @@ def sweep(space: Space, workload: Workload, *, folder: str | Path | None = None,
     ``KeyboardInterrupt`` passes on once everything finished is written.
     """
     search, clock = _search(options), Clock()
+    _sampler(search)
     space = replace(space, objectives=_objectives(space, search), constraints=_constraints(space, search))
     with clock.phase("requests"):
         book = (search.catalog or Catalog()).prices(search.prices) if isinstance(search.prices, str) else search.prices
@@ -144,6 +145,14 @@ def _search(options: Options) -> Search:
         if name not in names:
             raise SpaceError(f"sweep has no option {name!r}; {nearest(name, names)}")
     return Search(**options)
+
+
+def _sampler(search: Search) -> Any:
+    """Optuna's sampler of a search: its own, or the one that follows the screen."""
+    from mist_dse.explore.samplers import named_sampler
+
+    name = search.tuning["name"]
+    return named_sampler("nsga2" if name == "screen" else name, seed=search.seed, options=search.tuning.get("options"))
 
 
 def _objectives(space: Space, search: Search) -> tuple[Objective, ...]:
@@ -188,12 +197,12 @@ def _plan(space: Space, evaluator: Evaluator, search: Search, clock: Clock) -> P
 
 
 def _loop(space: Space, evaluator: Evaluator, search: Search, plan: Plan) -> "Loop":
-    from mist_dse.explore.samplers import ScreenSampler, named_sampler
+    from mist_dse.explore.samplers import ScreenSampler
     from mist_dse.explore.study import Loop, new_study
 
     tuning = search.tuning
     execute, workers = executor(search.executor)
-    sampler = named_sampler("nsga2" if tuning["name"] == "screen" else tuning["name"], seed=search.seed, options=tuning.get("options"))
+    sampler = _sampler(search)
     if tuning["name"] == "screen":
         sampler = ScreenSampler(space, plan.screened.table if plan.screened is not None else None, plan.order, after=sampler)
     rules = {name: tuning[name] for name in ("share", "fronts", "least") if name in tuning}

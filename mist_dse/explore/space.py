@@ -11,7 +11,7 @@ from mist_dse.catalog_errors import nearest
 from mist_dse.explore.amounts import Amounts
 from mist_dse.explore.enumerate import Core, divisors, hosting, least_and_most, pool_cores, pool_variants, products, widest
 from mist_dse.explore.errors import EmptySpaceError, SpaceError
-from mist_dse.explore.goals import StaticLimit, objective, static_limit
+from mist_dse.explore.goals import StaticLimit, distance, objective, static_limit
 from mist_dse.explore.table import DesignTable, Section, Variants, section
 from mist_dse.explore.variables import Variable, pool_with, variables
 from mist_dse.metrics import Objective
@@ -145,7 +145,9 @@ class Space:
             best = float(sum(end[0 if limit.upper else 1][column] for end in ends))
             if limit.excess(best) > 0:
                 word = "least" if limit.upper else "most"
-                return f"where: {limit} removes every design: the {word} that any has is {best:g}, {limit.excess(best):.0%} off"
+                return (
+                    f"where: {limit} removes every design: the {word} that any has is {best:g}{distance(limit.excess(best), limit.value)}"
+                )
         return f"where: no design meets {' and '.join(map(str, self.where))} together, though each limit alone leaves some"
 
     def _base(self, values: Mapping[str, Any]) -> Design:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mist_dse.rows import CANCEL, COMPLETED, ON_START, Floats, Ints, Jobs, Records
+from mist_dse.rows import COMPLETED, ON_START, Floats, Ints, Jobs, Records
 
 HANDOFF = "handoff"
 """Name of the stage of visits between stages."""
@@ -78,6 +78,5 @@ def _releases(records: Records, jobs: Jobs) -> tuple[Floats, Ints]:
     sender = np.repeat(np.arange(visits), np.diff(jobs.edge_first))
     time = np.where(jobs.edge_on == ON_START, records.visit_start[sender], records.visit_end[sender])
     order = np.argsort(time, kind="stable")  # the last signal is written last
-    order = order[jobs.edge_on[order] != CANCEL]
     signal[jobs.edge_to[order]], source[jobs.edge_to[order]] = time[order], sender[order]
     return signal, source

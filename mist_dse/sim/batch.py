@@ -7,11 +7,11 @@
 import math
 
 from mist_dse.rows import CHUNKED, CONTINUOUS, ON_START
-from mist_dse.sim.cancel import lane_of
 from mist_dse.sim.cost import chunk_time
 from mist_dse.sim.decoding import blocks_for, known_tokens, leave_decoding, needy
 from mist_dse.sim.flow import fire
 from mist_dse.sim.jit import jit
+from mist_dse.sim.lanes import lane_of
 from mist_dse.sim.lists import insert_before, insert_first, is_empty, unlink
 from mist_dse.sim.state import DECODING, RUNNING, WAITING, State
 

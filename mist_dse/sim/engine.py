@@ -4,7 +4,6 @@ import math
 
 from mist_dse.rows import STATIC
 from mist_dse.sim.batch import formed
-from mist_dse.sim.cancel import take_out_doomed
 from mist_dse.sim.cost import decode_time, mixed_time
 from mist_dse.sim.decoding import heap_add, heap_remove, join_decoding, known_tokens, leave_decoding
 from mist_dse.sim.flow import finish_visit, mark, set_timer
@@ -118,7 +117,7 @@ def _emit(s: State, g: int, v: int, now: float) -> None:
     visit.emitted += 1
     visit.fresh = 0
     request = s.request[visit.request]
-    if visit.answers and visit.doomed == 0 and math.isnan(request.first_token):
+    if visit.answers and math.isnan(request.first_token):
         request.first_token = now
     if pool.policy != STATIC:
         join_decoding(s, g, v, pool.block_size)
@@ -137,7 +136,7 @@ def _end_visit(s: State, g: int, v: int, now: float) -> None:
     rank = s.rank[group.rank]
     pool = s.pool[rank.pool]
     unlink(s, v)
-    kept = visit.keep == 1 and visit.doomed == 0
+    kept = visit.keep == 1
     if pool.policy == STATIC:
         heap_remove(s, g, v)
         visit.emitted = visit.emit
@@ -169,9 +168,6 @@ def _end_group(s: State, g: int, steps: int, now: float) -> bool:
     if group.step_decodes > 0:
         group.count += steps
         group.context += group.decodes * steps
-    if group.doomed > 0:
-        changed = True
-        take_out_doomed(s, g, now)
     node = s.link[group.partial].next
     while node != group.partial:
         v = node - s.clock[0].parts

@@ -5,14 +5,14 @@
 
 import math
 
-from mist_dse.rows import CANCEL, COMPLETED, ON_END, ON_START, REJECTED, STATIC
+from mist_dse.rows import COMPLETED, ON_END, ON_START, REJECTED, STATIC
 from mist_dse.sim.decoding import blocks_for
 from mist_dse.sim.heap import heap_push
 from mist_dse.sim.jit import jit
 from mist_dse.sim.lists import insert_before, is_empty, unlink
 from mist_dse.sim.router import placed_rank
 from mist_dse.sim.span import cut_span, sync_span
-from mist_dse.sim.state import DIRTY, ENDED, INTAKE, LEASING, NEW, WAITING, State
+from mist_dse.sim.state import DIRTY, ENDED, INTAKE, LEASING, WAITING, State
 from mist_dse.sim.station import enter_station
 
 
@@ -97,7 +97,7 @@ def release(s: State, v: int, now: float) -> None:
     visit.ready = now
     if visit.server < s.clock[0].engines:
         _enter_pool(s, v, now)
-    elif visit.lease >= 0 and s.visit[visit.lease].state != ENDED:
+    elif visit.lease >= 0:
         q = placed_rank(s, s.visit[visit.lease].server, visit.lease)
         visit.state = LEASING
         insert_before(s, s.rank[q].leasing, v)
@@ -113,7 +113,7 @@ def fire(s: State, v: int, on: int, now: float) -> None:
         if s.edge[e].on == on:
             target = s.edge[e].to
             s.visit[target].need -= 1
-            if s.visit[target].need == 0 and s.visit[target].state == NEW:
+            if s.visit[target].need == 0:
                 insert_before(s, s.clock[0].ready, target)
 
 
@@ -124,8 +124,7 @@ def release_ready(s: State, now: float) -> None:
     while not is_empty(s, which):
         v = s.link[which].next
         unlink(s, v)
-        if s.visit[v].state == NEW:
-            release(s, v, now)
+        release(s, v, now)
 
 
 @jit
@@ -136,12 +135,11 @@ def grant_leases(s: State, q: int, now: float) -> None:
     while not is_empty(s, rank.leasing):
         v = s.link[rank.leasing].next
         holder = s.visit[s.visit[v].lease]
-        if holder.state != ENDED:
-            blocks = blocks_for(holder.prompt + holder.handed, pool.block_size)
-            if blocks + pool.watermark > rank.free:
-                break
-            rank.free -= blocks
-            holder.held = blocks
+        blocks = blocks_for(holder.prompt + holder.handed, pool.block_size)
+        if blocks + pool.watermark > rank.free:
+            break
+        rank.free -= blocks
+        holder.held = blocks
         s.replica[rank.replica].peak_blocks = max(s.replica[rank.replica].peak_blocks, pool.blocks - rank.free)
         unlink(s, v)
         if enter_station(s, s.visit[v].server - s.clock[0].engines, v, now):
@@ -163,35 +161,23 @@ def close_request(s: State, i: int, status: int, now: float) -> None:
 
 
 @jit
-def leave(s: State, v: int, now: float) -> None:
-    """``v`` is over: the KV it frees is freed, its request may be complete."""
+def finish_visit(s: State, v: int, now: float) -> None:
+    """``v`` ends: its edges fire, the KV it frees is freed, its request may be complete."""
     visit = s.visit[v]
     visit.state = ENDED
     visit.end = now
     s.clock[0].ended += 1
     if visit.rank >= 0:
         s.rank[visit.rank].load -= 1
+    request = s.request[visit.request]
+    if visit.answers and visit.rank >= 0:
+        request.last_token = now
+    fire(s, v, ON_END, now)
     if visit.frees >= 0:
         free_kv(s, visit.frees, now)
-    request = s.request[visit.request]
     request.left -= 1
     if request.left == 0:
         close_request(s, visit.request, COMPLETED, now)
-
-
-@jit
-def finish_visit(s: State, v: int, now: float) -> None:
-    """``v`` has done all it was to do: its edges fire, unless it was cancelled meanwhile."""
-    visit = s.visit[v]
-    if visit.doomed == 0:
-        if visit.answers and visit.rank >= 0:
-            s.request[visit.request].last_token = now
-        fire(s, v, ON_END, now)
-        for e in range(visit.edges, visit.edges_end):
-            if s.edge[e].on == CANCEL:
-                insert_before(s, s.clock[0].cancelling, v)
-                break
-    leave(s, v, now)
 
 
 @jit

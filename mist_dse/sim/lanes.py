@@ -64,3 +64,11 @@ def unschedule_lane(s: State, lane: int) -> None:
     if slot < size:
         _put(s, slot, s.calendar[LANES, size])
         _sift(s, slot)
+
+
+@jit
+def lane_of(s: State, g: int) -> int:
+    """The lane that steps group ``g``."""
+    pool = s.pool[s.rank[s.group[g].rank].pool]
+    local = g - pool.first_group
+    return int(pool.first_lane + local // (pool.ranks * pool.lanes) * pool.lanes + local % pool.lanes)

@@ -6,15 +6,12 @@
 import math
 
 from mist_dse.rows import ON_START
-from mist_dse.sim.cancel import follow_up
 from mist_dse.sim.engine import end_step, start_steps
-from mist_dse.sim.flow import arrive, finish_visit, fire, grant_leases, join_waiting, mark, set_timer
+from mist_dse.sim.flow import arrive, finish_visit, fire, grant_leases, join_waiting, mark, release_ready, set_timer
 from mist_dse.sim.heap import heap_pop
 from mist_dse.sim.jit import entry, jit
-from mist_dse.sim.state import DIRTY, INTAKE, LANES, SERVED, SETTLING, State
+from mist_dse.sim.state import ARRIVAL, DIRTY, INTAKE, JOB_END, LANES, NONE, SETTLING, STEP_END, TIMER, State
 from mist_dse.sim.station import leave_station
-
-NONE, ARRIVAL, STEP_END, JOB_END, TIMER = -1, 0, 1, 2, 3
 
 
 @jit
@@ -47,32 +44,31 @@ def _next_event(s: State, arrival: float) -> tuple[float, int, int]:
 
 @jit
 def _end_job(s: State, k: int, now: float) -> None:
-    done, started = leave_station(s, k, now)
-    if started >= 0:
-        fire(s, started, ON_START, now)
-    if s.station[k].latency > 0.0:
-        set_timer(s, now + s.station[k].latency, done)
-    else:
-        finish_visit(s, done, now)
+    """All jobs of station ``k`` that are done now leave, in order of start."""
+    station = s.station[k]
+    while True:
+        done, started = leave_station(s, k, now)
+        if started >= 0:
+            fire(s, started, ON_START, now)
+        if station.latency > 0.0:
+            set_timer(s, now + station.latency, done)
+        else:
+            finish_visit(s, done, now)
+        if station.active == 0 or s.entry[station.heap_at].key > station.attained:
+            return
 
 
 @jit
-def _ring(s: State, now: float) -> bool:
-    """The first timer: a visit leaves the front end, or its station's latency is over, or a replica's entrance is free.
-
-    Whether it still means anything: its visit may have been cancelled.
-    """
+def _ring(s: State, now: float) -> None:
+    """The first timer: a visit leaves the front end, or its station's latency is over, or a replica's entrance is free."""
     item = s.entry[s.clock[0].timers_at].what
     s.clock[0].timers = heap_pop(s, s.clock[0].timers_at, s.clock[0].timers)
     if item < 0:
         mark(s, -item - 1)
     elif s.visit[item].state == INTAKE:
         join_waiting(s, item, now)
-    elif s.visit[item].state == SERVED:
-        finish_visit(s, item, now)
     else:
-        return False
-    return True
+        finish_visit(s, item, now)
 
 
 @jit
@@ -94,10 +90,10 @@ def _settle(s: State, now: float) -> None:
         first = pool.first_rank + (r - pool.first_replica) * pool.ranks
         for q in range(first, first + pool.ranks):
             grant_leases(s, q, now)
-    follow_up(s, now)
+    release_ready(s, now)
     for i in range(n):
         start_steps(s, s.calendar[SETTLING, i], now)
-        follow_up(s, now)
+        release_ready(s, now)
 
 
 @entry
@@ -134,7 +130,7 @@ def run(s: State) -> float:
             end_step(s, index, now)
         elif kind == JOB_END:
             _end_job(s, index, now)
-        elif not _ring(s, now):
-            continue
+        else:
+            _ring(s, now)
         last = now
-        follow_up(s, now)
+        release_ready(s, now)

@@ -23,8 +23,7 @@ lease; waiting at a station; at a station; done."""
 
 VISIT = _record(
     "request server prompt computed emit emitted limit handed need lease frees keep answers edges edges_end state rank "
-    "group held chunk fresh join order finish slot "
-    "doomed",
+    "group held chunk fresh join order finish slot",
     "work ready start end",
 )
 REQUEST = _record(
@@ -51,7 +50,7 @@ LANE = _record(
 )
 GROUP = _record(
     "rank running partial decodes context count grown members batch_blocks ending step_decodes step_fresh step_context "
-    "step_tokens step_chunks step_done doomed",
+    "step_tokens step_chunks step_done",
     "step_time step_pairs",
 )
 STATION = _record(
@@ -59,7 +58,7 @@ STATION = _record(
     "rate cap latency attained last next done",
 )
 CLOCK = _record(
-    "clients next_request lanes dirty timers created admitted comers timers_at comers_at parts skip engines ready cancelling freed "
+    "clients next_request lanes dirty timers created admitted comers timers_at comers_at parts skip engines ready freed "
     "preempted ended patience",
     "now",
 )
@@ -76,6 +75,8 @@ LINK = _record(
     "prev next",
 )
 LANES, DIRTY, SETTLING = 0, 1, 2
+NONE, ARRIVAL, STEP_END, JOB_END, TIMER = -1, 0, 1, 2, 3
+"""Kinds of event, in the order of one instant."""
 
 
 class State(NamedTuple):
@@ -211,9 +212,9 @@ def initial_state(servers: Servers, jobs: Jobs, requests: Requests, *, skip: boo
     clock["timers_at"], clock["comers_at"] = at_stations, at_stations + v + len(replica)
     clock["patience"] = 100_000 + 4 * int(jobs.prompt.sum() + jobs.emit.sum()) + 4 * (v + n)
     entries = at_stations + v + len(replica) + (n if requests.clients else 0)
-    sentinels = 2 * v + np.arange(2 * len(rank) + 2 * len(group) + len(station) + 2)
-    rank["waiting"], rank["leasing"], group["running"], group["partial"], station["queue"], clock["ready"], clock["cancelling"] = np.split(
-        sentinels, np.cumsum([len(rank), len(rank), len(group), len(group), len(station), 1])
+    sentinels = 2 * v + np.arange(2 * len(rank) + 2 * len(group) + len(station) + 1)
+    rank["waiting"], rank["leasing"], group["running"], group["partial"], station["queue"], clock["ready"] = np.split(
+        sentinels, np.cumsum([len(rank), len(rank), len(group), len(group), len(station)])
     )
     link = np.zeros(2 * v + len(sentinels), LINK).view(np.recarray)
     link["prev"] = link["next"] = np.arange(len(link))

@@ -6,7 +6,7 @@ station has attained A leaves when it has attained A + work, and a heap of those
 
 import math
 
-from mist_dse.sim.heap import heap_pop, heap_push, heap_remove_at
+from mist_dse.sim.heap import heap_pop, heap_push
 from mist_dse.sim.jit import jit
 from mist_dse.sim.lists import insert_before, is_empty, unlink
 from mist_dse.sim.state import QUEUED, SERVED, State
@@ -82,17 +82,3 @@ def leave_station(s: State, k: int, now: float) -> tuple[int, int]:
     station.done += s.visit[done].work
     station.active = heap_pop(s, at, station.active)
     return done, _successor(s, k, now)
-
-
-@jit
-def abandon_station(s: State, k: int, v: int, now: float) -> int:
-    """``v`` leaves with its work unfinished (or in its latency); the queued job that takes its place (-1: none)."""
-    station = s.station[k]
-    for i in range(station.active):
-        row = s.entry[station.heap_at + i]
-        if row.what == v:
-            _advance(s, k, now)
-            station.done += s.visit[v].work - max(row.key - station.attained, 0.0)
-            station.active = heap_remove_at(s, station.heap_at, station.active, i)
-            return _successor(s, k, now)
-    return -1

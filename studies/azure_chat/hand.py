@@ -5,6 +5,7 @@ traffic per token; 161 all-reduces of 16,384 bytes per token; 320 GEMM and 400 e
 host times are those of ``conf/engine/vllm.yaml``, the shares of peak those fitted to the accelerator or the class default (MI300X).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,8 @@ def hand(kind: str, tp: int) -> Hand:
     t0, ec, em = next(((f.overhead, f.compute, f.memory) for f in a.operators if f.dtype == "fp8"), (8e-6, 0.5, 0.78))
     kernels, rate, hops = 0.91 * (320 * t0 + 400 * 1.8e-6) + 80 * 6e-6, a.memory_bandwidth * tp, 161 * a.scale_up.latency
     compute = 137e9 / (ec * a.peaks.at("fp8") * tp) + 80 * (131_072 + 204_800 / tp) / (0.8 * a.memory_bandwidth)
-    reduce = 161 * 16_384 * 2 * (tp - 1) / tp / (a.scale_up.bandwidth * a.scale_up.efficiency)
+    share = min(tp - 1, a.scale_up.links) / a.scale_up.links if a.scale_up.links and tp > 1 else 1.0
+    reduce = 161 * 16_384 * 2 * (tp - 1) / tp / (share * a.scale_up.bandwidth * a.scale_up.efficiency)
     return Hand(
         fixed=kernels + hops * min(tp - 1, 2) + 1.6e-3,
         token=0.91 * compute + reduce,
@@ -60,11 +62,12 @@ def ttft_p90(design: md.Design, asked: Requests) -> float | None:
 
 
 def tpot_p90(design: md.Design, asked: Requests) -> float:
-    """Steps in the ten minutes with the most tokens for the pool to work on: floor / (1 - share of prompts - share of answers)."""
+    """Steps in the ten minutes with most work for the pool: floor / (1 - share of prompts - share of answers), inf past 1."""
     pool, tokens = engine_of(design.pools[-1]), asked.input_tokens.astype(float)
     minute = (asked.arrival // 60).astype(int)
     work = tokens if len(design.pools) == 1 else asked.output_tokens.astype(float)
     busy = np.isin(minute, np.argsort(np.bincount(minute, weights=work))[-10:])
     prompts = (pool.token * tokens + 1.25 * pool.square * tokens**2)[busy].sum() / 600 if len(design.pools) == 1 else 0.0
     answers = pool.sequence * asked.output_tokens[busy].sum() / 600
-    return float(pool.floor / (1 - (prompts + answers) / design.pools[-1].replicas))
+    load = (prompts + answers) / design.pools[-1].replicas
+    return float(pool.floor / (1 - load)) if load < 1 else math.inf

@@ -1,9 +1,10 @@
-"""The front of the Azure conversation trace, hand arithmetic beside it, other price books, measured runs: see README.md.
+"""The front of the Azure conversation trace, hand arithmetic beside it, measured runs: see README.md.
 
-Usage: ``MIST_DSE_DATA=/path/to/data python studies/azure_chat/run.py`` (three minutes on two cores); writes ``front.csv``.
+Usage: ``MIST_DSE_DATA=/path/to/data python studies/azure_chat/run.py [low high]``; two minutes a price book; writes ``front.csv``.
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,17 @@ def values(**pools: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def row(book: str, chosen: dict[str, Any]) -> dict[str, Any]:
-    """Model and hand in ms; ``one link``: TTFT p90 with one link per pair of MI300X."""
+    """Model and hand in ms; ``7 links``: TTFT p90 were a group of MI300X to use all seven links."""
     design, asked = SPACE.design(chosen), realise(TRACE)
-    narrow, model = checks.meshed(design), md.evaluate(design, TRACE, prices=book, requests=asked)
-    other = {} if narrow == design else md.evaluate(narrow, TRACE, requests=asked).metrics
+    wide, model = checks.pooled(design), md.evaluate(design, TRACE, prices=book, requests=asked)
+    other = {} if wide == design else md.evaluate(wide, TRACE, requests=asked).metrics
     m, causes = model.metrics, {name: model.breakdown["prefill"][name] for name in ("queue", "service")}
-    times = {"TTFT p50": m["ttft_p50"], "TTFT p90": m["ttft_p90"], "hand": hand.ttft_p90(design, asked), "one link": other.get("ttft_p90"),
+    times = {"TTFT p50": m["ttft_p50"], "TTFT p90": m["ttft_p90"], "hand": hand.ttft_p90(design, asked), "7 links": other.get("ttft_p90"),
              "TPOT p90": m["tpot_p90"], "hand ": hand.tpot_p90(design, asked), **causes}  # fmt: skip
     return {"book": book, "design": design_label(chosen, SPACE.paths), "USD/h": m["usd_per_hour"], "USD/Mtok": m["usd_per_mtok"],
-            **{name: value and value * 1e3 for name, value in times.items()}, "bottleneck": model.bottleneck}  # fmt: skip
+            **{name: value and value * 1e3 for name, value in times.items()},
+            "busy": " + ".join(f"{model.pools[p.name]['utilisation']:.2f}" for p in design.pools),
+            "bottleneck": model.bottleneck}  # fmt: skip
 
 
 def ends(book: str) -> list[dict[str, Any]]:
@@ -47,11 +50,10 @@ def ends(book: str) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    one, pair, two, three = (("mi300x", tp, count, 256, 8192) for tp, count in ((1, 1), (2, 1), (1, 2), (1, 3)))
-    others = [values(prefill=pair), values(prefill=two), values(prefill=one, decode=one), values(prefill=three)]
-    table = pd.DataFrame(
-        [row("default", chosen) for chosen in others] + [line for book in ("default", "low", "high") for line in ends(book)]
-    )
+    one, pair, four, two, three = (("mi300x", tp, n, 256, 8192) for tp, n in ((1, 1), (2, 1), (4, 1), (1, 2), (1, 3)))
+    others = [values(prefill=chosen) for chosen in (pair, two, three, four)] + [values(prefill=pair, decode=one)]
+    books = sys.argv[1:] or ["default"]
+    table = pd.DataFrame([row("default", chosen) for chosen in others] + [line for book in books for line in ends(book)])
     table.to_csv(Path(__file__).parent / "front.csv", index=False, float_format="%.4g")
     for shown in (table, checks.measured(DATA / "measured/e2e.csv.gz", SPACE.design(others[0]))):
         print(shown.to_string(index=False, na_rep="", float_format="{:.4g}".format))

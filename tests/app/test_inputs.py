@@ -27,6 +27,13 @@ def test_one_pool_outdoes_every_pool_and_the_base_is_left_alone() -> None:
     assert "accelerator" not in BASE["pools"]["prefill"]  # type: ignore[index]
 
 
+def test_the_hand_off_of_the_design_is_set_by_its_short_name() -> None:
+    for verb in ("evaluate", "simulate"):
+        handoff = design_of(composed(verb, command_line(["design=disagg_2x4", "handoff.mode=whole"]))).handoff
+        assert handoff is not None
+        assert handoff.mode == "whole"
+
+
 def test_an_unknown_pool_is_named() -> None:
     with pytest.raises(UsageError, match=r"pools.decod: here has no pool of that name; did you mean 'decode'"):
         changed_design(BASE, {**NOTHING, "pools": {"decod": {"tp": 8}}}, "here")

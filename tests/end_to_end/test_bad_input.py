@@ -49,6 +49,25 @@ def one_line(done: subprocess.CompletedProcess[str], status: int = 2) -> str:
         # traces that are not there
         (["simulate", "workload=azure_trace"], ["path"]),
         (["simulate", "workload=azure_trace", "workload.path=no/such.csv"], ["no/such.csv"]),
+        # a short name of the workload, misspelt; keys that are added or removed
+        (["evaluate", "workload.rte=2"], ["workload.rte=2", "did you mean 'rate'"]),
+        (["evaluate", "+wrokload.rate=9"], ["wrokload", "did you mean 'workload'"]),
+        (["evaluate", "+foo.bar=1"], ["foo.bar=1", "no key 'foo'", "workload"]),
+        (["evaluate", "~workload"], ["~workload", "cannot be removed"]),
+        (["evaluate", "~prices"], ["~prices", "cannot be removed"]),
+        # plain values where names or mappings are due
+        (["evaluate", "workload=5"], ["workload=5", "name of a file", "poisson"]),
+        (["evaluate", "workload=null"], ["workload=null", "name of a file"]),
+        (["evaluate", "slo=3"], ["slo=3", "name of a file", "interactive_chat"]),
+        (["evaluate", "pools=3"], ["pools is 3", "mapping"]),
+        # options of a search
+        (["sweep", "search.batch=0"], ["search.batch is 0", ">= 1"]),
+        (["sweep", "seconds=abc"], ["seconds is 'abc'", "> 0"]),
+        (["sweep", "evaluations=1.5"], ["evaluations is 1.5", "whole"]),
+        (["sweep", "seed=-1"], ["seed is -1", ">= 0"]),
+        (["sweep", "objectives=3"], ["objectives is 3", "list"]),
+        (["sweep", "search=nsga2", "search.options.population_size=-4"], ["search.options.population_size is -4", ">= 1"]),
+        (["sweep", "resume=notarun"], ["resume=notarun", "is not a run folder"]),
         # commands
         (["evalute"], ["evalute", "did you mean 'evaluate'"]),
         (["validate"], ["validate", "does not have it"]),
@@ -105,6 +124,35 @@ def test_a_unit_of_the_wrong_kind_names_file_key_and_unit(mist_dse, tmp_path: Pa
     assert [part for part in ("mine/accelerator/mine.yaml", "memory", "80 GB/s", "B") if part not in line] == [], line
 
 
+@pytest.mark.parametrize("pools", ["7", "{serve: 7}"])
+def test_a_users_design_whose_pools_are_no_mapping(mist_dse, tmp_path: Path, pools: str) -> None:
+    (tmp_path / "mine" / "design").mkdir(parents=True)
+    (tmp_path / "mine" / "design" / "mine.yaml").write_text(f"topology: hgx\npools: {pools}\n")
+    line = one_line(mist_dse("evaluate", "design=mine", "--config-dir", "mine"))
+    assert [part for part in ("mine/design/mine.yaml", "pools", "7", "mapping") if part not in line] == [], line
+
+
+def test_text_that_cannot_be_parsed_is_shown_as_typed(mist_dse) -> None:
+    line = one_line(mist_dse("evaluate", "slo.limits=[ttft_p90<=1]"))
+    assert "mist-dse: slo.limits=[ttft_p90<=1]: not an override" in line
+    assert "++" not in line
+    assert "Exception" not in line
+
+
+def test_no_folder_without_an_errno(mist_dse, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder, why in (("empty", "it has no manifest.json"), ("absent", "there is no such folder")):
+        line = one_line(mist_dse("sweep", f"resume={folder}"))
+        assert why in line
+        assert "Errno" not in line
+
+
+def test_no_verb_is_bad_input_and_prints_the_usage(mist_dse) -> None:
+    done = mist_dse()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: mist-dse VERB")
+
+
 def test_a_misspelt_key_in_a_users_file_names_the_file(mist_dse, tmp_path: Path) -> None:
     (tmp_path / "mine" / "workload").mkdir(parents=True)
     text = "arrivals: {kind: poisson, rate: 1, requests: 5}\ninput_tokns: 5\noutput_tokens: 5\n"
@@ -125,6 +173,7 @@ def test_a_space_without_a_feasible_design_ends_with_status_1(mist_dse, tmp_path
     line = one_line(done, status=1)
     assert "accelerators" in line
     assert "removes every design" in line
+    assert "%" not in line
 
 
 def test_a_bug_is_one_line_too(mist_dse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,9 +78,6 @@ class Twin:
         self.left = [self.first[i + 1] - self.first[i] for i in range(self.count)]
         self.over = 0  # requests completed or rejected
         self.ready, self.start, self.finish = ([nan] * len(self.visits) for _ in range(3))
-        self.in_event = False
-        self.to_cancel: list[Visit] = []  # by this event
-        self.to_release: list[Visit] = []
 
     # Time
 
@@ -99,17 +96,8 @@ class Twin:
             changed = True
             while changed:
                 while self.events and self.events[0][0] == self.now:
-                    self.happens(heapq.heappop(self.events)[4])
+                    heapq.heappop(self.events)[4]()
                 changed = self.settle()
-
-    def happens(self, action: Callable[[], None]) -> None:
-        """An event with all its ends and signals, then what it cancels, then what it made ready."""
-        self.in_event = True
-        action()
-        while self.to_cancel:
-            self.cancel(self.to_cancel.pop(0))
-        self.in_event = False
-        self.release_ready()
 
     def settle(self) -> bool:
         """Leases, then steps, everywhere; whether anything came of it."""
@@ -133,7 +121,7 @@ class Twin:
             return
         for visit in mine:
             if visit.need == 0:
-                self.to_release.append(visit)
+                self.release(visit)
 
     def never_fits(self, visit: Visit) -> bool:
         if visit.server >= self.pools:
@@ -147,12 +135,6 @@ class Twin:
         i = self.requests.clients + self.over - 1
         if self.requests.clients > 0 and i < self.count:
             self.at(self.now + float(self.requests.think[i]), 0, i, partial(self.arrive, i))
-
-    def release_ready(self) -> None:
-        while self.to_release:
-            visit = self.to_release.pop(0)
-            if not visit.ended:
-                self.release(visit)
 
     def release(self, visit: Visit) -> None:
         self.ready[visit.index] = self.now
@@ -187,13 +169,8 @@ class Twin:
         if engine.front_end == engine.front_end_token == engine.client == 0.0:
             rank.waiting.append(visit)
             return
-
-        def out() -> None:
-            if not visit.ended:
-                rank.waiting.append(visit)
-
         replica.front_free = max(self.now, replica.front_free) + engine.front_end + engine.front_end_token * visit.prompt
-        self.at(replica.front_free + engine.client, 3, 0, out)
+        self.at(replica.front_free + engine.client, 3, 0, partial(rank.waiting.append, visit))
 
     def started(self, visit: Visit) -> None:
         if visit.started:
@@ -201,55 +178,29 @@ class Twin:
         visit.started = True
         self.start[visit.index] = self.now
         self.fire(visit, rows.ON_START)
-        if not self.in_event:
-            self.release_ready()
 
-    def fire(self, visit: Visit, *kinds: int) -> None:
-        for target, on in visit.edges:
-            if on in kinds and on == rows.CANCEL:
-                self.to_cancel.append(self.visits[target])
-            elif on in kinds:
+    def fire(self, visit: Visit, on: int) -> None:
+        for target, when in visit.edges:
+            if when == on:
                 self.visits[target].need -= 1
                 if self.visits[target].need == 0:
-                    self.to_release.append(self.visits[target])
+                    self.release(self.visits[target])
 
     def ends(self, visit: Visit) -> None:
-        """All its tokens are out, or its work and latency over."""
-        if visit.ended:
-            return  # cancelled in its latency
-        if visit.rank is not None and visit.answers:
-            self.last_token[visit.request] = self.now
-        self.leaves(visit)
-        self.fire(visit, rows.ON_END, rows.CANCEL)
-
-    def cancel(self, visit: Visit) -> None:
-        """It leaves at once, or from RUNNING later."""
-        if visit.ended:
-            return
-        visit.cancelled = True
-        rank = visit.rank
-        if rank is not None and visit in rank.running and (rank.engine.policy == rows.STATIC or rank.replica.lanes[visit.lane].batches):
-            return
-        self.leaves(visit)
-
-    def leaves(self, visit: Visit) -> None:
-        """It is over: out of every queue, and its KV freed."""
         visit.ended = True
-        visit.keep = visit.keep and not visit.cancelled
         self.finish[visit.index] = self.now
         if visit.rank is not None:
-            rank = visit.rank
-            rank.placed -= 1
-            for queue in (rank.waiting,) if rank.engine.policy == rows.STATIC else (rank.waiting, rank.running):
-                if visit in queue:
-                    queue.remove(visit)
-            self.unless_kept(visit)
-        elif visit.server >= self.pools:
-            self.leave_station(visit)
+            if visit.answers:
+                self.last_token[visit.request] = self.now
+            visit.rank.placed -= 1
+            if visit.rank.engine.policy != rows.STATIC:
+                visit.rank.running.remove(visit)
+                self.unless_kept(visit)
         if visit.frees >= 0:
             self.visits[visit.frees].keep = False
             if self.visits[visit.frees].ended:
                 self.unless_kept(self.visits[visit.frees])
+        self.fire(visit, rows.ON_END)
         self.left[visit.request] -= 1
         if self.left[visit.request] == 0:
             self.end[visit.request] = self.now
@@ -258,7 +209,8 @@ class Twin:
 
     def unless_kept(self, visit: Visit) -> None:
         """Blocks are freed, unless the visit is kept or still pads a static batch."""
-        if visit.rank is not None and not visit.keep and visit not in visit.rank.running:
+        assert visit.rank is not None
+        if not visit.keep and visit not in visit.rank.running:
             visit.rank.free += visit.blocks
             visit.blocks = 0
 
@@ -435,9 +387,6 @@ class Twin:
     def step_end(self, lane: Lane, batches: list[Batch]) -> None:
         lane.batches = None
         lane.idle_since = self.now
-        for rank in [batch.rank for batch in batches if batch.rank.engine.policy != rows.STATIC]:
-            for visit in [visit for visit in rank.running if visit.cancelled and visit.lane == lane.index]:
-                self.leaves(visit)
         for batch in batches:
             for visit, new, _, decode in batch.work:
                 if visit.ended:
@@ -454,10 +403,7 @@ class Twin:
     def emits(self, visit: Visit) -> None:
         visit.emitted += 1
         visit.emitted_here = True
-        if visit.cancelled and visit.emitted == visit.emit:
-            self.leaves(visit)  # a static batch's member, its last token unseen
-            return
-        if visit.answers and not visit.cancelled and self.first_token[visit.request] != self.first_token[visit.request]:
+        if visit.answers and self.first_token[visit.request] != self.first_token[visit.request]:
             self.first_token[visit.request] = self.now
         if visit.emitted == visit.emit:
             self.ends(visit)
@@ -501,19 +447,6 @@ class Twin:
                 self.at(self.now + desk.station.latency, 3, 0, partial(self.ends, visit))
             else:
                 self.ends(visit)
-
-    def leave_station(self, visit: Visit) -> None:
-        """Cancelled: it waits for no lease, in no queue, and is served no more."""
-        for rank in [rank for replica in self.replicas for rank in replica.ranks if visit in rank.leases]:
-            rank.leases.remove(visit)
-        desk = self.desks[visit.server - self.pools]
-        if visit in desk.queue:
-            desk.queue.remove(visit)
-        elif any(other is visit for other, _ in desk.active):
-            self.progress(desk)
-            desk.busy -= sum(left for other, left in desk.active if other is visit)
-            desk.active = [(other, left) for other, left in desk.active if other is not visit]
-            self.serve(desk)
 
     # Result
 

@@ -26,7 +26,7 @@ class Visit:
     keep: bool
     frees: int
     answers: bool
-    edges: list[tuple[int, int]]  # (visit, ON_END, ON_START or CANCEL)
+    edges: list[tuple[int, int]]  # (visit, ON_END or ON_START)
     in_place: bool = False  # a handed visit that never lost its KV
     rank: "Rank | None" = None
     lane: int = -1
@@ -36,7 +36,6 @@ class Visit:
     padding: int = 0  # steps that a static batch runs on without it
     started: bool = False
     ended: bool = False
-    cancelled: bool = False  # over, or RUNNING until it may leave
 
     @property
     def known(self) -> int:

@@ -79,10 +79,13 @@ def _resumed(job: Job) -> Job:
     if job.config["resume"] is None:
         return job
     path = Path(str(job.config["resume"])) / "manifest.json"
+    if not path.is_file():
+        why = "it has no manifest.json" if path.parent.is_dir() else "there is no such folder"
+        raise UsageError(f"resume={path.parent}: is not a run folder ({why}); give one that mist-dse sweep has written")
     try:
         before = shlex.split(json.loads(path.read_text(encoding="utf-8"))["command"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"resume={path.parent}: {path.name} cannot be read ({one_line(error)}); give a folder of mist-dse sweep") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"resume={path.parent}: its {path.name} is not that of a search; give a folder of mist-dse sweep") from None
     if before[:2] != ["mist-dse", "sweep"]:  # a run of the library: what is typed now has to say all of it
         return job
     typed = [*before[2:], *shlex.split(job.command)[2:]]
