@@ -5,8 +5,8 @@ from hypothesis import given, settings, strategies as st
 from mist_dse.analytic.bound import bound, lindley, station_time
 from mist_dse.analytic.step import step_time
 from mist_dse.rows import CHUNKED, COMPLETED, CONTINUOUS, JOIN_SHORTEST_QUEUE, STATIC, Records, Station
-from mist_dse.sim.simulate import simulate
 from tests.analytic import machines
+from tests.endless import simulate
 from tests.strategies import Case, rough_cases
 
 SLACK = 1 + 1e-9
