@@ -22,11 +22,10 @@ def _swap(s: State, i: int, j: int) -> None:
 
 
 @jit
-def _rise(s: State, at: int, i: int) -> int:
+def _rise(s: State, at: int, i: int) -> None:
     while i > 0 and _before(s, at + i, at + (i - 1) // 2):
         _swap(s, at + i, at + (i - 1) // 2)
         i = (i - 1) // 2
-    return i
 
 
 @jit
@@ -53,16 +52,8 @@ def heap_push(s: State, at: int, size: int, entry: tuple[float, int, int]) -> in
 
 
 @jit
-def heap_remove_at(s: State, at: int, size: int, i: int) -> int:
-    """Remove the ``i``-th entry in place (0: the first; read it before)."""
-    size -= 1
-    _swap(s, at + i, at + size)
-    if i < size:
-        _sink(s, at, size, _rise(s, at, i))
-    return size
-
-
-@jit
 def heap_pop(s: State, at: int, size: int) -> int:
     """Remove the first entry (read ``entry[at]`` before)."""
-    return heap_remove_at(s, at, size, 0)
+    _swap(s, at, at + size - 1)
+    _sink(s, at, size - 1, 0)
+    return size - 1
