@@ -29,6 +29,7 @@ test-cluster: .venv/.dev
 
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow tests $(ARGS)
+	$(BIN)/python -m pytest --hypothesis-profile search tests/oracles tests/laws tests/sim tests/analytic $(ARGS)
 
 bench: .venv/.dev
 	$(BIN)/python -m pytest -m bench tests $(ARGS)
