@@ -9,7 +9,7 @@ import copy
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -17,8 +17,9 @@ import yaml
 
 from mist_dse import catalog_schema as schema
 from mist_dse.catalog_errors import CatalogError, closest, keys_of, nearest, validated
+from mist_dse.catalog_operators import LAYERS, collectives_of, operators_of, tables_of
 from mist_dse.specs._check import SpecError
-from mist_dse.specs.design import Batching, Datatypes, Design, EngineProfile, Handoff, Parallelism, Pool
+from mist_dse.specs.design import Batching, Datatypes, Design, EngineProfile, Handoff, Parallelism, Pool, Speculation
 from mist_dse.specs.hardware import Accelerator, Host, Link, MemoryTier, OperatorFit, Peaks, Price, PriceBook, Topology, TopologyTier
 from mist_dse.specs.model import ModelSpec
 from mist_dse.specs.pipeline import Pipeline, Stage
@@ -45,9 +46,17 @@ def conf_dir() -> Path:
 
 
 class Catalog:
-    """Entries by group and name, from ``directories`` in order: the first folder that has a name wins."""
+    """Entries by group and name, from ``directories`` in order: the first folder that has a name wins.
 
-    def __init__(self, directories: Sequence[Path | str] | None = None) -> None:
+    ``operators``: where operator times come from: ``coefficients`` fitted on measured kernels, ``tables`` of them where there
+    are any, ``class`` defaults alone, or the speed of ``light`` of the datasheet. ``kernels``: with the fits of single kernels
+    and library versions, which only a comparison with measurements asks for.
+    """
+
+    def __init__(self, directories: Sequence[Path | str] | None = None, *, operators: str = "coefficients", kernels: bool = False) -> None:
+        if operators not in LAYERS:
+            raise CatalogError(f"operators={operators!r} is unknown; {nearest(operators, LAYERS)} valid: {', '.join(LAYERS)}")
+        self.operators, self.kernels = operators, kernels
         self.directories = tuple(Path(folder) for folder in directories) if directories else (conf_dir(),)
         self._files: dict[str, dict[str, Path]] = {}
         self._aliases: dict[str, dict[str, str]] = {}
@@ -168,7 +177,10 @@ class Catalog:
             peaks = Peaks(**values.pop("peaks"))
         link = self.link(scale_up["link"], where=f"{path}: scale_up.link: ")
         with _located(str(path), ""):
-            return Accelerator(name=name, peaks=peaks, operators=operators, scale_up=link, scale_up_domain=scale_up["domain"], **values)
+            plain = Accelerator(name=name, peaks=peaks, operators=operators, scale_up=link, scale_up_domain=scale_up["domain"], **values)
+        fits = operators_of(plain, self.operators, every=self.kernels)
+        links = collectives_of(plain, self.operators, every=self.kernels)
+        return replace(plain, operators=fits, collectives=links, tables=tables_of(plain, self.operators))
 
     def _topology(self, name: str, path: Path) -> Topology:
         entry = validated(schema.TopologyEntry, self._read(path), str(path))
@@ -272,11 +284,13 @@ def _pool(name: str, entry: schema.PoolEntry, catalog: Catalog, where: str) -> P
     engine = catalog.engine(entry.engine, where=f"{place}.engine: ")
     with _located(where, f"pools.{name}.batching"):
         batching = Batching(**entry.batching.model_dump())
+    with _located(where, f"pools.{name}.speculation"):
+        speculation = Speculation(**entry.speculation.model_dump()) if entry.speculation else None
     with _located(where, f"pools.{name}"):
         parallelism = Parallelism(tp=entry.tp, pp=entry.pp, dp=entry.dp, ep=entry.ep, cp=entry.cp)
         return Pool(name=name, stages=tuple(entry.hosts), model=model, accelerator=accelerator, engine=engine, replicas=entry.replicas,
                     parallelism=parallelism, dtypes=_datatypes(entry.dtype, model), batching=batching, router=entry.router,
-                    node=entry.at.node if entry.at else None)  # fmt: skip
+                    node=entry.at.node if entry.at else None, speculation=speculation)  # fmt: skip
 
 
 def _datatypes(entry: schema.DtypeEntry, model: ModelSpec) -> Datatypes:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, create_model, model_validator
 
 from mist_dse.catalog_errors import keys_of, nearest
-from mist_dse.specs.design import BATCHING_POLICIES, HANDOFF_MODES, PACKINGS, ROUTERS, STORAGE_BYTES
+from mist_dse.specs.design import BATCHING_POLICIES, HANDOFF_MODES, PACKINGS, ROUTERS, STORAGE_BYTES, EngineProfile
 from mist_dse.specs.hardware import COMPUTE_DTYPES
 from mist_dse.specs.model import ModelSpec
 from mist_dse.specs.workload import ARRIVAL_KINDS, LENGTH_KINDS
@@ -177,39 +177,33 @@ class TopologyEntry(Entry):
     hosts_per_node: StrictInt = 2
 
 
-def _model_entry() -> type[Entry]:
-    """The schema of conf/model/NAME.yaml: the fields of `ModelSpec`, strictly typed."""
-    strict = {int: StrictInt, bool: StrictBool, str: StrictStr}
-    own = [field for field in fields(ModelSpec) if field.name not in ("name", "source", "confidence", "verified", "note")]
-    columns: dict[str, Any] = {f.name: (strict[f.type], ... if f.default is MISSING else f.default) for f in own}  # type: ignore[index]
-    return create_model("ModelEntry", __base__=Entry, __doc__=_model_entry.__doc__, **columns)
+PLAIN: dict[Any, Any] = {int: StrictInt, bool: StrictBool, str: StrictStr, float: Amount, int | None: StrictInt | None,
+                         tuple[str, ...]: list[StrictStr], tuple[int, ...]: list[StrictInt]}  # fmt: skip
+"""How a file says a field of a spec that has no unit."""
+
+ENGINE_SECONDS = ("host_step", "host_sequence", "host_prefill", "residue", "residue_sequence", "moe_layer_time", "quantise_saving",
+                  "front_end", "front_end_token", "front_end_output", "client")  # fmt: skip
+"""Fields of an engine profile that are times."""
 
 
-ModelEntry = _model_entry()
+def _entry_of(spec: type[Any], text: str, **said: Any) -> type[Entry]:
+    """The schema of a file with the fields of ``spec``; ``said``: the types of those with a unit or a choice of words."""
+    own = [field for field in fields(spec) if field.name not in ("name", "source", "confidence", "verified", "note")]
+    usual = {f.name: list(f.default) if isinstance(f.default, tuple) else f.default for f in own}
+    columns: dict[str, Any] = {f.name: (said.get(f.name) or PLAIN[f.type], ... if f.default is MISSING else usual[f.name]) for f in own}
+    return create_model(f"{spec.__name__}Entry", __base__=Entry, __doc__=text, **columns)
 
 
-class EngineEntry(Entry):
-    """conf/engine/NAME.yaml: an engine profile."""
+ModelEntry = _entry_of(ModelSpec, "conf/model/NAME.yaml: the shape of a model.")
 
-    host_step: Seconds = 0.0
-    host_sequence: Seconds = 0.0
-    host_prefill: Seconds = 0.0
-    async_scheduling: StrictBool = False
-    linear_factor: Amount = 1.0
-    attention_factor: Amount = 1.0
-    mixing_factor: Amount = 1.0
-    overlap: Amount = 0.0
-    front_end: Seconds = 0.0
-    front_end_token: Seconds = 0.0
-    client: Seconds = 0.0
-    block_size: StrictInt = 16
-    memory_fraction: Amount = 0.9
-    reserve: ByteCount = 4e9
-    watermark: Amount = 0.0
-    reserve_full_isl: StrictBool = True
-    graph_sizes: list[StrictInt] = []
-    max_model_len: StrictInt | None = None
-    first_token_from: Annotated[str, _one_of(("prefill", "decode"))] = "prefill"
+EngineEntry = _entry_of(
+    EngineProfile,
+    "conf/engine/NAME.yaml: an engine profile.",
+    **dict.fromkeys(ENGINE_SECONDS, Seconds),
+    reserve=ByteCount,
+    models=Annotated[str, _one_of(("", "dense", "moe", "mla"))],
+    first_token_from=Annotated[str, _one_of(("prefill", "decode"))],
+)
 
 
 class StageEntry(Strict):
@@ -289,6 +283,14 @@ class BatchingEntry(Strict):
     packing: Annotated[str, _one_of(PACKINGS)] = "fcfs"
 
 
+class SpeculationEntry(Strict):
+    """Speculative decoding of a pool (`specs.design.Speculation`)."""
+
+    draft_tokens: StrictInt
+    acceptance: Amount
+    draft_share: Amount | None = None
+
+
 class PlaceEntry(Strict):
     """Where a pool starts."""
 
@@ -312,6 +314,7 @@ class PoolEntry(Strict):
     batching: BatchingEntry = BatchingEntry()
     router: Annotated[str, _one_of(ROUTERS)] = "round_robin"
     at: PlaceEntry | None = None
+    speculation: SpeculationEntry | None = None
 
 
 class HandoffEntry(Strict):

@@ -4,6 +4,7 @@ A *request* is what a user sends; a *visit* is one request at one server. `lower
 from a design and a `Requests` table; `sim` and `analytic` read them and know nothing else.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +15,16 @@ Ints = NDArray[np.int64]
 Bytes = NDArray[np.int8]
 
 # Closed lists of the machine. Names and order are those of the tuples in `specs.design`.
-STATIC, CONTINUOUS, CHUNKED = 0, 1, 2
+STATIC, CONTINUOUS, CHUNKED, PREFILL_FIRST = 0, 1, 2, 3
 ROUND_ROBIN, JOIN_SHORTEST_QUEUE = 0, 1
 ON_END, ON_START = 0, 1
+MOST_STREAMING = 0.95
+"""Share of a front end that output tokens may take; the rest takes new visits in."""
+
 COMPLETED, REJECTED, UNFINISHED = 0, 1, 2
+
+NOTHING_SHARED: Floats = np.zeros((2, 0))
+"""`StepCost.shared_time` of ranks that share nothing."""
 
 
 class Requests(NamedTuple):
@@ -50,6 +57,11 @@ class StepCost(NamedTuple):
     Tables over x are linear between ``knots`` (and beyond the last). ``chunk(q, c)`` = max(quad (A(c+q) - A(c)) +
     window_quad (W(c+q) - W(c)), read (c + q)) with A(x) = x^2 and W(x) = x^2 up to ``window``, then its tangent
     window (2 x - window). All tables cover S = 0..max_num_seqs; T beyond ``token_time`` extends its last slope.
+
+    Ranks that step together may share work, such as the experts of a mixture: ``shared_time[m, G]`` is the device's time for
+    the G tokens of all ranks, m = 1 if any of them computes prompts in this step, else 0 (beyond the table its last slope goes on).
+    It is charged once a step: device = a rank's own parts above + shared; ``decode_step`` is then the device's alone, and the
+    host's time, host_step + host_sequence S in pure decode, joins it as above. Empty: nothing is shared.
     """
 
     token_time: Floats  # [T_max + 1]
@@ -68,6 +80,7 @@ class StepCost(NamedTuple):
     host_prefill: float
     asynchronous: bool
     stage_share: float  # longest pipeline stage / sum of stages: a new step may start after this share (1 = no pipeline)
+    shared_time: Floats = NOTHING_SHARED  # [2, G_max + 1], or [2, 0]
 
 
 class Load(NamedTuple):
@@ -107,6 +120,25 @@ class Engine(NamedTuple):
     front_end: float  # s per request, serial per replica
     front_end_token: float  # s per input token, serial per replica
     client: float  # s, constant delay of each request
+    front_end_output: float = 0.0  # s of the front end per output token, taken from what is left for new visits
+    reserve_output: bool = False  # admission takes the blocks of the longest the sequence may become
+    whole_prompts: bool = False  # a prompt is never split over steps
+    stream_interval: int = 1  # tokens per message that the user sees
+    receive_interval: int = 1  # steps between two looks at new visits
+    wait_steps: int = 0  # most steps that prompts wait for wait_tokens while others decode
+    wait_tokens: int = 0  # prompt tokens that end that wait
+    balance_steps: int = 0  # most steps that prompts wait until every rank has one
+
+    @property
+    def splits_prompts(self) -> bool:
+        """Whether a prompt may be computed over several steps."""
+        return self.policy in (CHUNKED, PREFILL_FIRST) and not self.whole_prompts
+
+    @property
+    def longest_prompt(self) -> float:
+        """Most tokens that a prompt may have to compute, inf without such a limit."""
+        whole = self.policy in (CHUNKED, PREFILL_FIRST) and self.whole_prompts
+        return self.max_num_batched_tokens if whole else math.inf
 
 
 class Station(NamedTuple):
@@ -132,9 +164,10 @@ class Jobs(NamedTuple):
     """Visits, grouped by request; v rows, e edges.
 
     An engine visit holds a sequence: ``prompt`` tokens must have KV before its first emission, ``computed`` of them
-    stand already, and ``emit`` tokens are then produced, one a step, the first by the step that completes the prompt
-    (``handed`` visits have their prompt complete and one token known: their first step is a decode step). A station
-    visit asks for ``work``. A visit is ready after ``need`` signals; edges carry one each, at the end or at the start of
+    stand already, and ``emit`` tokens are then produced, one a step, the first by the step that completes the prompt (with
+    speculation ``emit`` counts these steps, and ``limit`` all tokens; ``handed`` visits have their prompt complete and one
+    token known: their first step is a decode step). A station visit asks for ``work``. A visit is ready after ``need``
+    signals; edges carry one each, at the end or at the start of
     the visit they leave; ``need`` 0 = ready when the request arrives. ``lease`` >= 0:
     before it starts, this visit reserves the KV of that visit on the rank the router picks for it. ``keep``: the KV
     outlives the visit until the visit whose ``frees`` names it ends. ``limit`` >= ``emit`` is all that a scheduler may know

@@ -14,6 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from mist_dse import rows
+from tests.sharing import shared_costs
 
 
 class Case(NamedTuple):
@@ -96,31 +97,13 @@ def simple_cost(
 
 def simple_engine(**changes: Any) -> rows.Engine:
     """One chunked engine of 4 sequences and 8 tokens a step, 64 blocks of 4 tokens and no front end, but for the changes."""
-    engine = rows.Engine(
-        replicas=1,
-        ranks=1,
-        lanes=1,
-        policy=rows.CHUNKED,
-        router=rows.ROUND_ROBIN,
-        max_num_seqs=4,
-        max_num_batched_tokens=8,
-        long_prefill_threshold=0,
-        blocks=64,
-        block_size=4,
-        watermark=0,
-        reserve_full=False,
-        max_model_len=1000,
-        front_end=0.0,
-        front_end_token=0.0,
-        client=0.0,
-    )
+    engine = rows.Engine(replicas=1, ranks=1, lanes=1, policy=rows.CHUNKED, router=rows.ROUND_ROBIN, max_num_seqs=4,
+                         max_num_batched_tokens=8, long_prefill_threshold=0, blocks=64, block_size=4, watermark=0, reserve_full=False,
+                         max_model_len=1000, front_end=0.0, front_end_token=0.0, client=0.0)  # fmt: skip
     return engine._replace(**changes)
 
 
-def servers_of(
-    engines: Sequence[tuple[rows.Engine, rows.StepCost]],
-    stations: Sequence[rows.Station] = (),
-) -> rows.Servers:
+def servers_of(engines: Sequence[tuple[rows.Engine, rows.StepCost]], stations: Sequence[rows.Station] = ()) -> rows.Servers:
     """Servers with empty loads, which no simulator reads."""
     count = len(engines)
     return rows.Servers(
@@ -163,11 +146,7 @@ def jobs_of(requests: Sequence[Sequence[Call]]) -> rows.Jobs:
 
 
 def requests_of(
-    arrival: Sequence[float],
-    lengths: Sequence[tuple[int, int]],
-    *,
-    clients: int = 0,
-    think: Sequence[float] = (),
+    arrival: Sequence[float], lengths: Sequence[tuple[int, int]], *, clients: int = 0, think: Sequence[float] = ()
 ) -> rows.Requests:
     """Requests with (input, output) lengths."""
     count = len(arrival)
@@ -249,14 +228,25 @@ def dyadic(low: int, high: int, per: int = 64) -> st.SearchStrategy[float]:
     return st.integers(low, high).map(lambda n: n / per)
 
 
+WAYS: dict[str, tuple[int, ...]] = {
+    "reserve_output": (False, False, True),
+    "whole_prompts": (False, False, True),
+    "stream_interval": (1, 1, 2, 3, 7),
+    "receive_interval": (1, 1, 2, 3, 6),
+    "wait_steps": (0, 1, 2, 5),
+    "wait_tokens": (0, 4, 12, 30),
+    "balance_steps": (0, 2, 5),
+}
+
+
 @st.composite
 def engines(draw: st.DrawFn) -> rows.Engine:
     """Engine pools small enough to run short of everything."""
     front = draw(st.sampled_from([(0.0, 0.0, 0.0), (0.25, 0.0, 0.0), (0.25, 0.125, 0.5), (0.0, 0.0, 1.0)]))
     seqs = draw(st.integers(1, 5))
     block_size = draw(st.integers(1, 5))
-    policy = draw(st.sampled_from([rows.CHUNKED, rows.CHUNKED, rows.CONTINUOUS, rows.STATIC]))
-    policy = draw(st.sampled_from([rows.CHUNKED, rows.CHUNKED, rows.CONTINUOUS, rows.STATIC]))
+    policy = draw(st.sampled_from([rows.CHUNKED, rows.CHUNKED, rows.CONTINUOUS, rows.PREFILL_FIRST, rows.STATIC]))
+    plain = draw(st.booleans())  # half of the engines have no ways of their own
     return simple_engine(
         replicas=draw(st.integers(1, 3)),
         ranks=draw(st.integers(1, 2)),
@@ -274,6 +264,8 @@ def engines(draw: st.DrawFn) -> rows.Engine:
         front_end=front[0],
         front_end_token=front[1],
         client=front[2],
+        front_end_output=draw(st.sampled_from([0.0, 0.0, 0.125])),
+        **({} if plain else {name: draw(st.sampled_from(values)) for name, values in WAYS.items()}),
     )
 
 
@@ -381,7 +373,9 @@ def cases(draw: st.DrawFn, *, exact: bool = True) -> Case:
         chance = random.Random(seed)
         times = sorted(chance.uniform(0.0, 30.0) for _ in times)
         think = [chance.uniform(0.0, 2.0) for _ in think]
-    servers = servers_of([(draw(engines()), cost) for cost in costs], [draw(stations())])
+    machines = [(draw(engines()), cost) for cost in costs]
+    machines = [(engine, draw(shared_costs(cost, exact=exact)) if engine.ranks > 1 else cost) for engine, cost in machines]
+    servers = servers_of(machines, [draw(stations())])
     lengths = [(max(call.prompt for call in calls), sum(call.emit for call in calls if call.answers)) for calls in called]
     return Case(servers, jobs_of(called), requests_of(times, lengths, clients=clients, think=think))
 

@@ -30,10 +30,11 @@ class BoundArrays(NamedTuple):
 
 
 class _Visits(NamedTuple):
-    """Least seconds of every visit: before its service, to its first emission, and to its end."""
+    """Least seconds of every visit: before its service, to its first emission, to its first message to the user, to its end."""
 
     entrance: Floats
     first: Floats
+    message: Floats
     whole: Floats
 
 
@@ -47,31 +48,34 @@ def bound(servers: Servers, jobs: Jobs, requests: Requests) -> BoundArrays:
     least = _least_visits(servers, jobs, floors)
     arrival = _known_arrivals(requests)
     queued = _queued_completion(servers, jobs, floors, ~rejected[owner], (requests, owner))
-    emission = np.full(len(owner), np.nan)
+    message = np.full(len(owner), np.nan)
 
     def served(visits: Ints, ready: Floats) -> tuple[Floats, Floats]:
         start = ready + least.entrance[visits]
-        emission[visits] = np.fmax(start + least.first[visits], queued[visits])
-        return start, emission[visits] + least.whole[visits] - least.first[visits]
+        emission = np.fmax(start + least.first[visits], queued[visits])
+        message[visits] = emission + least.message[visits] - least.first[visits]
+        return start, emission + least.whole[visits] - least.first[visits]
 
     _, _, end = walked(jobs, arrival[owner], served)
     answers = _answering(servers, jobs)
-    first = _extreme(np.minimum, emission[answers], owner[answers], len(arrival))
+    first = _extreme(np.minimum, message[answers], owner[answers], len(arrival))
     last = _extreme(np.maximum, end, owner, len(arrival))
     ttft, e2e = (np.where(rejected, np.nan, value - arrival) for value in (first, last))
-    tpot = np.where(rejected, np.nan, _token_interval(jobs, least, owner, answers))
+    tpot = np.where(rejected, np.nan, _token_interval(jobs, least, owner, (answers, requests)))
     makespan = _makespan(servers, jobs, floors, e2e, (requests, owner))
     completed = int((~rejected).sum())
     return BoundArrays(ttft, tpot, e2e, makespan, completed / makespan if makespan > 0 else np.inf)
 
 
 def rejected_requests(servers: Servers, jobs: Jobs) -> np.ndarray:
-    """Requests with an engine visit that the KV store or the context length can never hold."""
+    """Requests with an engine visit that the KV store or the context length can never hold, or no step the prompt of."""
     refused = np.zeros(len(jobs.server), dtype=bool)
     tokens = jobs.prompt + jobs.handed + jobs.limit
     for number, engine in enumerate(servers.engines):
         blocks = -(-(tokens - 1) // engine.block_size)
-        refused |= (jobs.server == number) & ((blocks + engine.watermark > engine.blocks) | (tokens > engine.max_model_len))
+        never = (blocks + engine.watermark > engine.blocks) | (tokens > engine.max_model_len)
+        never |= jobs.prompt + jobs.handed - jobs.computed > engine.longest_prompt
+        refused |= (jobs.server == number) & never
     owner = request_of_visit(jobs)
     return np.bincount(owner, weights=refused, minlength=len(jobs.first) - 1) > 0
 
@@ -114,7 +118,7 @@ def _floors(servers: Servers, jobs: Jobs) -> list[Envelope]:
 
 def _least_visits(servers: Servers, jobs: Jobs, floors: list[Envelope]) -> _Visits:
     count = len(jobs.server)
-    least = _Visits(np.zeros(count), np.zeros(count), np.zeros(count))
+    least = _Visits(*(np.zeros(count) for _ in _Visits._fields))
     leased = np.zeros(count, dtype=bool)
     leased[jobs.lease[jobs.lease >= 0]] = True
     for number, floor in enumerate(floors):
@@ -125,10 +129,12 @@ def _least_visits(servers: Servers, jobs: Jobs, floors: list[Envelope]) -> _Visi
         least.first[visits] = np.where(handed, decode_total(floor, prompt, np.minimum(steps, 1)), own)
         least.whole[visits] = own + decode_total(floor, prompt, steps)
         engine = floor.engine
+        unseen = np.minimum(steps, engine.stream_interval - 1 + handed)
+        least.message[visits] = own + decode_total(floor, prompt, unseen)
         least.entrance[visits] = np.where(leased[visits], 0.0, engine.client + engine.front_end + engine.front_end_token * prompt)
     for number, station in enumerate(servers.stations):
         visits = np.flatnonzero(jobs.server == number + len(servers.engines))
-        least.whole[visits] = least.first[visits] = station_time(station, jobs.work[visits])
+        least.whole[visits] = least.first[visits] = least.message[visits] = station_time(station, jobs.work[visits])
     return least
 
 
@@ -142,8 +148,9 @@ def _answering(servers: Servers, jobs: Jobs) -> Ints:
     return np.flatnonzero((jobs.answers > 0) & (jobs.server < len(servers.engines)))
 
 
-def _token_interval(jobs: Jobs, least: _Visits, owner: Ints, answering: Ints) -> Floats:
+def _token_interval(jobs: Jobs, least: _Visits, owner: Ints, source: tuple[Ints, Requests]) -> Floats:
     """Least (last - first token) / (tokens - 1): walked from the first answering visit, through signals at ends only."""
+    answering, requests = source
     count = len(jobs.first) - 1
     roots = answering[np.unique(owner[answering], return_index=True)[1]]
     is_root = np.zeros(len(owner), dtype=bool)
@@ -151,13 +158,13 @@ def _token_interval(jobs: Jobs, least: _Visits, owner: Ints, answering: Ints) ->
 
     def served(visits: Ints, ready: Floats) -> tuple[Floats, Floats]:
         start = np.where(is_root[visits], -np.inf, ready + least.entrance[visits])
-        end = np.where(is_root[visits], least.whole[visits] - least.first[visits], start + least.whole[visits])
+        end = np.where(is_root[visits], least.whole[visits] - least.message[visits], start + least.whole[visits])
         return start, end
 
     _, _, end = walked(jobs, np.full(len(owner), -np.inf), served)
     spans = np.zeros(count)
     np.maximum.at(spans, owner[answering], np.maximum(end[answering], 0.0))
-    tokens = np.bincount(owner[answering], weights=jobs.emit[answering], minlength=count)
+    tokens = requests.output_tokens
     return np.where(tokens >= 2, spans / np.maximum(tokens - 1, 1), np.nan)
 
 

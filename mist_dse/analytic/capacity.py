@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mist_dse.analytic.step import chunk_time, column, combined, line
+from mist_dse.analytic.step import chunk_time, column, combined, line, shared_time, together
 from mist_dse.analytic.traffic import Traffic
 from mist_dse.rows import CHUNKED, STATIC, Engine, Floats, Ints, StepCost
 
@@ -30,6 +30,7 @@ class MeanCost(NamedTuple):
     attention: Floats  # [S_max + 1] s
     chunk: Floats  # [n] attention seconds of each visit's whole prompt
     per_token: float  # attention seconds per fresh prompt token
+    ranks: int  # that step together
 
 
 class Curve(NamedTuple):
@@ -45,13 +46,14 @@ class Curve(NamedTuple):
     sustainable: Floats  # [m] 1/s
 
 
-def mean_cost(cost: StepCost, traffic: Traffic) -> MeanCost:
-    """The step cost at the traffic's mean context."""
+def mean_cost(cost: StepCost, traffic: Traffic, ranks: int = 1) -> MeanCost:
+    """The step cost at the traffic's mean context; steps of decodes alone are those of ``ranks`` alike."""
     chunk = chunk_time(cost, traffic.fresh, traffic.start)
     per_token = float(chunk.sum() / max(traffic.fresh.sum(), 1e-300))
     context = traffic.context
-    decode = column(cost.decode_step, cost.knots, context)
-    return MeanCost(cost, decode, column(cost.decode_attention, cost.knots, context), chunk, per_token)
+    alike = together(cost, shared_time(cost, ranks * np.arange(len(cost.decode_step)), prompts=False)[None, :].repeat(2, axis=0))
+    decode = column(alike.decode_step, cost.knots, context)
+    return MeanCost(cost, decode, column(cost.decode_attention, cost.knots, context), chunk, per_token, ranks)
 
 
 def pure_time(mean: MeanCost, batch: Floats) -> Floats:
@@ -59,17 +61,24 @@ def pure_time(mean: MeanCost, batch: Floats) -> Floats:
     return line(mean.decode, np.minimum(batch, len(mean.decode) - 1))
 
 
-def mixed_time(mean: MeanCost, batch: Floats, tokens: Floats, *, attention: Floats, prompts: Floats | float = 1.0) -> Floats:
-    """Seconds of a step with ``tokens`` prompt tokens of ``prompts`` chunks beside ``batch`` decoding sequences."""
+def mixed_time(
+    mean: MeanCost, batch: Floats, tokens: Floats, *, attention: Floats, prompts: Floats | float = 1.0, crowd: Floats | float = 1.0
+) -> Floats:
+    """Seconds of a step with ``tokens`` prompt tokens of ``prompts`` chunks beside ``batch`` decoding sequences.
+
+    ``crowd``: ranks that have prompts in such a step, where all decode alike and share work.
+    """
     cost, last = mean.cost, len(mean.cost.sequence_time) - 1
     device = line(cost.token_time, batch + tokens) + line(cost.sequence_time, np.minimum(batch + prompts, last)) + cost.prefill_overhead
+    if cost.shared_time.size:
+        device = device + shared_time(cost, mean.ranks * batch + crowd * tokens, prompts=True)
     device = device + attention + np.where(batch > 0, cost.mixing * line(mean.attention, np.minimum(batch, len(mean.attention) - 1)), 0.0)
     return combined(cost, device, cost.host_step + cost.host_sequence * (batch + prompts) + cost.host_prefill)
 
 
 def chunk_limit(engine: Engine, budget: Floats) -> Floats:
     """Most tokens of one prompt in one step."""
-    return np.minimum(budget, engine.long_prefill_threshold) if engine.long_prefill_threshold > 0 and engine.policy == CHUNKED else budget
+    return np.minimum(budget, engine.long_prefill_threshold) if engine.long_prefill_threshold > 0 and engine.splits_prompts else budget
 
 
 def cycle_factor(cost: StepCost, engine: Engine, scv: Floats | float = 0.0) -> Floats:
@@ -90,6 +99,9 @@ def cycle_factor(cost: StepCost, engine: Engine, scv: Floats | float = 0.0) -> F
 def resident_tokens(engine: Engine, traffic: Traffic) -> float:
     """KV tokens of a sequence seen at a random time of its stay, half a block of slack included."""
     prompt = traffic.fresh + traffic.start
+    if engine.reserve_output and traffic.decodes > 0:
+        whole = traffic.reserved
+        return float((traffic.steps * whole).sum() / traffic.steps.sum()) + 0.5 * engine.block_size
     held = traffic.context if traffic.decodes > 0 else float((prompt**2).sum() / prompt.sum())
     return held + 0.5 * engine.block_size
 
@@ -111,18 +123,21 @@ def operating_curve(mean: MeanCost, engine: Engine, traffic: Traffic, budget: Fl
 
 def _stepwise_curve(mean: MeanCost, engine: Engine, traffic: Traffic, limits: tuple[Floats, Floats], grid: Floats) -> Curve:
     budget, slots = limits
-    chunked = engine.policy == CHUNKED
-    room = budget if chunked else packed_budget(traffic, budget)
-    chunks = chunk_count(traffic, chunk_limit(engine, budget)) if chunked else np.where(traffic.tokens > 0, 1.0, 0.0)
+    chunked, splits = engine.policy == CHUNKED, engine.splits_prompts
+    room = budget if splits else packed_budget(traffic, budget)
+    chunks = chunk_count(traffic, chunk_limit(engine, budget)) if splits else np.where(traffic.tokens > 0, 1.0, 0.0)
     n = _largest_n(traffic, chunks, room, slots, chunked) * np.minimum(grid, 1.0)
     decodes, tokens = traffic.decodes, traffic.tokens * n
     if chunked:
-        room = np.maximum(budget - decodes * n - (decodes > 0), 1.0)
+        room = np.maximum(room - decodes * n - (decodes > 0), 1.0)
     share = np.minimum(np.maximum(1 - np.exp(-n * chunks), tokens / room), 1.0)
     batch = decodes * n / (1.0 if chunked else np.maximum(1 - share, 1e-9))
     carried = np.minimum(tokens / np.maximum(share, 1e-12), room)
-    pure, mixed = _step_times(mean, chunked, batch, carried, slots) if decodes > 0 else _prompt_times(mean, traffic, carried)
     seen = 1 - (1 - share) ** engine.ranks
+    crowd = engine.ranks * share / np.maximum(seen, 1e-12)
+    pure, mixed = (
+        _step_times(mean, chunked, batch, (carried, crowd), slots) if decodes > 0 else _prompt_times(mean, traffic, carried, crowd)
+    )
     step = seen * mixed + (1 - seen) * pure if decodes > 0 else mixed
     step = step * cycle_factor(mean.cost, engine, (seen * mixed**2 + (1 - seen) * pure**2) / step**2 - 1 if decodes > 0 else 0.0)
     token = step / (1.0 if chunked else np.maximum(1 - share, 1e-9))
@@ -166,20 +181,25 @@ def _steps_packed(total: list[float], limit: float) -> int:
     return steps
 
 
-def _step_times(mean: MeanCost, chunked: bool, batch: Floats, carried: Floats, slots: Floats) -> tuple[Floats, Floats]:
-    """(pure, mixed) step times as a sequence meets them: beside itself, a batch that fluctuates like a Poisson count."""
+def _step_times(mean: MeanCost, chunked: bool, batch: Floats, prompts: tuple[Floats, Floats], slots: Floats) -> tuple[Floats, Floats]:
+    """(pure, mixed) step times as a sequence meets them: beside itself, a batch that fluctuates like a Poisson count.
+
+    ``prompts``: tokens that a rank with prompts carries, and how many ranks do.
+    """
+    carried, crowd = prompts
     pure, mixed = np.zeros_like(batch), np.zeros_like(batch)
     for node, weight in _NODES:
         beside = np.clip(1 + batch + node * np.sqrt(batch), 1.0, np.maximum(slots, 1.0))
         pure = pure + weight * pure_time(mean, beside)
-        mixed = mixed + weight * mixed_time(mean, beside if chunked else 0.0 * beside, carried, attention=mean.per_token * carried)
+        with_prompts = mixed_time(mean, beside if chunked else 0.0 * beside, carried, attention=mean.per_token * carried, crowd=crowd)
+        mixed = mixed + weight * with_prompts
     return pure, mixed
 
 
-def _prompt_times(mean: MeanCost, traffic: Traffic, carried: Floats) -> tuple[Floats, Floats]:
+def _prompt_times(mean: MeanCost, traffic: Traffic, carried: Floats, crowd: Floats) -> tuple[Floats, Floats]:
     """Step times of a pool that only computes prompts."""
     prompts = np.maximum(carried / max(traffic.tokens, 1e-9), 1.0)
-    mixed = mixed_time(mean, np.zeros_like(carried), carried, attention=mean.per_token * carried, prompts=prompts)
+    mixed = mixed_time(mean, np.zeros_like(carried), carried, attention=mean.per_token * carried, prompts=prompts, crowd=crowd)
     return mixed, mixed
 
 

@@ -57,8 +57,8 @@ def combine(
 
 
 def _per_gap(traffic: Traffic) -> Spread:
-    """Spread over requests of one over the number of gaps, which a decode pool's steps are."""
-    inverse = 1 / traffic.steps[traffic.steps > 0]
+    """Spread over requests of one over the number of gaps between output tokens."""
+    inverse = 1 / traffic.gaps[traffic.steps > 0]
     return Spread(*(np.asarray(value) for value in (inverse.mean(), *np.quantile(inverse, LEVELS))))
 
 

@@ -1,15 +1,16 @@
 """Monotone lower envelopes of the step cost: what any schedule pays at least for a prompt, a token or a piece of work.
 
 Every table is replaced by its running minimum from the right, so that "at least T tokens" costs at least env[T]; padding,
-batch mates and context of others can then only add. Nothing here looks at load.
+batch mates and context of others can then only add. Nothing here looks at load. Ranks that share work cost each at least what its own
+tokens would alone.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from mist_dse.analytic.step import chunk_time, combined, line, plane
-from mist_dse.rows import CHUNKED, Engine, Floats, Ints, Load, StepCost
+from mist_dse.analytic.step import chunk_time, combined, line, plane, together
+from mist_dse.rows import Engine, Floats, Ints, Load, StepCost
 
 
 class Envelope(NamedTuple):
@@ -29,6 +30,9 @@ def _from_right(table: Floats, axis: int = 0) -> Floats:
 
 def envelope(cost: StepCost, load: Load, engine: Engine, longest: int) -> Envelope:
     """Envelopes for sequences of at most ``longest`` tokens."""
+    if cost.shared_time.size:  # others may compute prompts or not, and have any number of tokens
+        least = _from_right(np.minimum(cost.shared_time[0], cost.shared_time[1]))
+        cost = together(cost, np.stack([least, _from_right(cost.shared_time[1])]))
     tokens, sequences = _from_right(cost.token_time), _from_right(cost.sequence_time)
     decode = _decode_floor(cost, engine, (tokens, sequences), longest)
     total = np.concatenate(([0.0], np.cumsum(decode)))
@@ -43,7 +47,7 @@ def prompt_time(floor: Envelope, fresh: Floats, start: Floats) -> Floats:
     """
     cost, engine = floor.cost, floor.engine
     limit = fresh
-    if engine.policy == CHUNKED:
+    if engine.splits_prompts:
         threshold = engine.long_prefill_threshold or engine.max_num_batched_tokens
         limit = np.full_like(fresh, min(threshold, engine.max_num_batched_tokens))
     full = np.maximum(np.ceil(fresh / np.maximum(limit, 1)) - 1, 0)
@@ -87,7 +91,7 @@ def _mixed_floor(cost: StepCost, tables: tuple[Floats, Floats], count: Ints, att
 
 
 def _work_per_token(cost: StepCost, load: Load, engine: Engine, head: float) -> float:
-    if engine.policy != CHUNKED:
+    if not engine.splits_prompts:
         return load.token_fit
     fixed = cost.prefill_overhead + head + (0.0 if cost.asynchronous else cost.host_step + cost.host_prefill)
     count = np.arange(1, engine.max_num_batched_tokens + 1, dtype=float)

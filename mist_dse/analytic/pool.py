@@ -24,10 +24,11 @@ from mist_dse.analytic.capacity import (
     sequence_slots,
     static_places,
 )
+from mist_dse.analytic.gathering import Gathering, gathering_wait, gathers
 from mist_dse.analytic.queueing import Service, Wait, added, klb_factor, many_wait, mixture_spread, single_wait
 from mist_dse.analytic.spread import LEVELS, Spread
 from mist_dse.analytic.traffic import Traffic
-from mist_dse.rows import CHUNKED, JOIN_SHORTEST_QUEUE, STATIC, Engine, Floats, StepCost
+from mist_dse.rows import CHUNKED, JOIN_SHORTEST_QUEUE, MOST_STREAMING, STATIC, Engine, Floats, StepCost
 
 _NORMAL = (0.0, 1.2815515655446004, 2.3263478740408408)  # standard normal quantiles at LEVELS
 _SHARING = 0.5  # of a step's fixed cost that merging saves a queue, against ideal merging (fitted on simulated pools)
@@ -100,7 +101,7 @@ class Operation(NamedTuple):
 def operation(cost: StepCost, engine: Engine, traffic: Traffic, variants: Variants | None = None) -> Operation:
     """The operating point of each variant, and its demand: offered over sustainable rate."""
     arrays = _arrays(variants if variants is not None else variants_of(engine))
-    mean = mean_cost(cost, traffic)
+    mean = mean_cost(cost, traffic, engine.ranks)
     slots = sequence_slots(engine, traffic, arrays.max_num_seqs, arrays.blocks)
     pairs, row = np.unique(np.stack([arrays.max_num_batched_tokens, slots]), axis=1, return_inverse=True)
     curve: Curve = operating_curve(mean, engine, traffic, pairs[0], pairs[1])
@@ -120,10 +121,12 @@ def pool_steady(cost: StepCost, engine: Engine, traffic: Traffic, variants: Vari
     base, own, wait = _first_emission(engine, traffic, op)
     first = mixture_spread(base, wait)
     first = _with_entrance(first, engine, traffic, op)
-    tpot = _tpot(traffic, op, engine.policy == STATIC)
-    levels = np.quantile(traffic.steps, LEVELS)
-    decode = Spread(*(op.token * level for level in (traffic.decodes, *levels)))
     residence = first.mean + op.token * traffic.decodes
+    unseen, share = _unseen(engine, traffic)
+    first = first.shifted(op.token * float(unseen.mean()))
+    tpot = _tpot(traffic, op, engine.policy == STATIC).scaled(share * traffic.steps_per_gap)
+    seen = traffic.steps - unseen
+    decode = Spread(*(op.token * level for level in (float(seen.mean()), *np.quantile(seen, LEVELS))))
     kv, sequences = occupancy(engine, traffic, op, own)
     return PoolSteady(
         demand=np.maximum(np.maximum(op.demand, intake_demand(engine, traffic, op)), kv if traffic.hold > 0 else 0.0),
@@ -152,7 +155,12 @@ def occupancy(engine: Engine, traffic: Traffic, op: Operation, own: Floats | Non
 def intake_demand(engine: Engine, traffic: Traffic, op: Operation) -> Floats:
     """Seconds per second that a replica's serial front end is asked for."""
     seconds = engine.front_end + engine.front_end_token * float((traffic.fresh + traffic.start).mean()) if traffic.entering else 0.0
-    return op.rate * engine.ranks * seconds
+    return op.rate * engine.ranks * seconds + _streaming(engine, traffic, op)
+
+
+def _streaming(engine: Engine, traffic: Traffic, op: Operation) -> Floats:
+    """Share of a front end that output tokens take."""
+    return op.rate * engine.ranks * (engine.front_end_output * (traffic.decodes + 1.0) if traffic.entering else 0.0)
 
 
 def _utilisation(traffic: Traffic, op: Operation) -> Floats:
@@ -198,6 +206,8 @@ def _first_emission(engine: Engine, traffic: Traffic, op: Operation) -> tuple[Fl
         wait = added(wait, queue)
     if traffic.decodes > 0:
         wait = added(wait, _slot_wait(engine, traffic, op))
+    if traffic.decodes > 0 and traffic.tokens > 0 and gathers(engine):
+        wait = added(wait, _gathering(engine, traffic, op))
     return own, own.mean(axis=1), wait
 
 
@@ -208,7 +218,7 @@ def _stairs(engine: Engine, traffic: Traffic, op: Operation) -> Floats:
     chunked = engine.policy == CHUNKED
     batch = op.batch[:, None] if chunked else np.zeros((len(op.rate), 1))
     budget = op.variants.max_num_batched_tokens[:, None]
-    limit = chunk_limit(engine, np.maximum(budget - batch, 1.0)) if chunked else np.maximum(budget, fresh)
+    limit = chunk_limit(engine, np.maximum(budget - batch, 1.0)) if engine.splits_prompts else np.maximum(budget, fresh)
     full = np.maximum(np.ceil(fresh / limit) - 1, 0)
     rest = np.maximum(fresh - full * limit, 0)
     whole = mixed_time(op.mean, batch, limit, attention=np.zeros((1, 1)))
@@ -297,15 +307,31 @@ def _static_emission(engine: Engine, traffic: Traffic, op: Operation) -> tuple[F
     return own, own[:, 0], added(Wait(smooth * busy * m2 / (2 * m1), smooth * busy * m3 / (3 * m1), smooth * busy), beyond)
 
 
+def _unseen(engine: Engine, traffic: Traffic) -> tuple[Floats, float]:
+    """Decode steps [n] that the first message takes beyond the first token, and the mean share of its steps that a visit has left."""
+    unseen = np.where(traffic.fresh > 0, np.minimum(traffic.steps, engine.stream_interval - 1), 0.0)
+    some = traffic.steps > 0
+    return unseen, float((1 - unseen[some] / traffic.steps[some]).mean()) if some.any() else 1.0
+
+
+def _gathering(engine: Engine, traffic: Traffic, op: Operation) -> Wait:
+    """Wait for the end of a gathering of prompts (`gathering`)."""
+    none, one = np.zeros_like(op.batch), np.ones_like(op.batch)
+    tokens = mixed_time(op.mean, none, 1 + traffic.tokens * one, attention=none) - mixed_time(op.mean, none, one, attention=none)
+    each = np.maximum(tokens, 0.0) + op.mean.per_token * traffic.tokens
+    return gathering_wait(engine, traffic, Gathering(op.rate, op.batch, op.variants.max_num_batched_tokens, op.pure, op.mixed, each))
+
+
 def _with_entrance(first: Spread, engine: Engine, traffic: Traffic, op: Operation) -> Spread:
     """Adds the serial front end and the client's constant to visits that enter from the user."""
     if not traffic.entering:
         return first
     intake = engine.front_end + engine.front_end_token * (traffic.fresh + traffic.start)
-    shifted = first.shifted(engine.client + float(intake.mean()))
     if intake.max() <= 0:
-        return shifted
-    moments = (float((intake**k).mean()) for k in (1, 2, 3))
+        return first.shifted(engine.client)
+    slow = 1.0 / (1.0 - np.minimum(_streaming(engine, traffic, op), MOST_STREAMING))
+    shifted = first.shifted(engine.client + float(intake.mean()) * slow)
+    moments = (float((intake**k).mean()) * slow**k for k in (1, 2, 3))
     replica = op.rate * engine.ranks
     wait = single_wait(
         Service(replica, *(np.full_like(replica, moment) for moment in moments)), traffic.scv / op.variants.replicas, traffic.horizon

@@ -15,7 +15,7 @@ from mist_dse.analytic.demand import Demands, demand, highest, offered_rate, sat
 from mist_dse.analytic.pool import PoolSteady, Variants, operation, pool_steady, variants_of
 from mist_dse.analytic.queueing import Service, many_wait
 from mist_dse.analytic.spread import Spread
-from mist_dse.analytic.traffic import Traffic, realised_scv, realised_span, visit_traffic
+from mist_dse.analytic.traffic import Traffic, gaps_per_step, realised_scv, realised_span, visit_traffic
 from mist_dse.rows import Floats, Ints, Jobs, Requests, Servers
 
 RATES = 96
@@ -50,6 +50,7 @@ class _Design(NamedTuple):
     horizon: float
     hold: float
     requests: int
+    gaps: Floats  # [v] intervals between output tokens per decode step
 
 
 def steady(servers: Servers, jobs: Jobs, requests: Requests) -> SteadyResult:
@@ -96,14 +97,15 @@ def _design(servers: Servers, jobs: Jobs, requests: Requests) -> _Design:
         hold = delay * len(visits[1]) / len(visits[0])
     span = realised_span(requests) if requests.clients == 0 else np.inf
     scv = realised_scv(requests) if requests.clients == 0 else 1.0
-    return _Design(servers, jobs, tuple(engines), visits, ahead, delay, scv, span, hold, max(len(requests.arrival), 1))
+    return _Design(servers, jobs, tuple(engines), visits, ahead, delay, scv, span, hold, max(len(requests.arrival), 1),
+                   gaps_per_step(jobs, requests))  # fmt: skip
 
 
 def _traffic(design: _Design, place: int, rate: Floats) -> Traffic:
     visits = design.visits[place]
     hold = design.hold if place == 0 else 0.0
     share = len(visits) / design.requests
-    return visit_traffic(design.jobs, visits, rate * share, scv=design.scv, horizon=design.horizon, hold=hold)
+    return visit_traffic(design.jobs, visits, rate * share, scv=design.scv, horizon=design.horizon, hold=hold, gaps=design.gaps)
 
 
 def _pool(design: _Design, place: int, rate: Floats) -> tuple[PoolSteady, Traffic]:

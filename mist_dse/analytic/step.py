@@ -2,13 +2,14 @@
 
 A pure decode step is one look-up; a step with prompt chunks is the sum of its separable parts on the device, put together
 with the host's time. The equations are in the docstring of `rows.StepCost`; counts may be fractional (mean batches), in
-which case tables over counts are read linearly between neighbours.
+which case tables over counts are read linearly between neighbours. Step times here are of ranks that share nothing: `together`
+puts what ranks share into the tables first.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mist_dse.rows import Floats, StepCost
+from mist_dse.rows import NOTHING_SHARED, Floats, StepCost
 
 
 def line(table: Floats, position: ArrayLike) -> Floats:
@@ -64,6 +65,25 @@ def combined(cost: StepCost, device: ArrayLike, host: ArrayLike) -> Floats:
     """Step seconds from the device's and the host's: the longer with asynchronous scheduling, else their sum."""
     first, second = np.asarray(device, dtype=float), np.asarray(host, dtype=float)
     return np.asarray(np.maximum(first, second) if cost.asynchronous else first + second)
+
+
+def shared_time(cost: StepCost, tokens: ArrayLike, *, prompts: bool) -> Floats:
+    """Seconds that all ranks wait for in steps of ``tokens`` tokens together; 0 where they share nothing."""
+    if not cost.shared_time.size:
+        return np.zeros(np.shape(tokens))
+    return line(cost.shared_time[int(prompts)], tokens)
+
+
+def together(cost: StepCost, shared: Floats) -> StepCost:
+    """``cost`` with what ranks share inside its tables, where a rank's T tokens mean ``shared`` [2, T_max + 1] s of all ranks."""
+    if not cost.shared_time.size:
+        return cost
+    counts = np.arange(len(cost.decode_step))
+    host = cost.host_step + cost.host_sequence * counts[:, None]
+    pure = np.where(counts[:, None] > 0, combined(cost, cost.decode_step + line(shared[0], counts)[:, None], host), 0.0)
+    tokens = np.arange(max(len(cost.token_time), shared.shape[1]))
+    mixed = line(cost.token_time, tokens) + line(shared[1], tokens)
+    return cost._replace(token_time=mixed, decode_step=pure, shared_time=NOTHING_SHARED)
 
 
 def decode_time(cost: StepCost, sequences: ArrayLike, context: ArrayLike) -> Floats:

@@ -27,6 +27,8 @@ class Traffic(NamedTuple):
     hold: float  # s that KV outlives a visit, mean
     order: Ints  # [n] visits by fresh tokens
     edges: Ints  # first place in ``order`` of each bin
+    reserved: Floats  # [n] tokens that the visit may come to hold, as far as a scheduler knows
+    gaps: Floats  # [n] intervals between output tokens that the decode steps stand for
 
     @property
     def tokens(self) -> float:
@@ -37,6 +39,12 @@ class Traffic(NamedTuple):
     def decodes(self) -> float:
         """Decode steps per visit."""
         return float(self.steps.mean())
+
+    @property
+    def steps_per_gap(self) -> float:
+        """Decode steps per interval between two output tokens, mean over visits: below 1 with speculation."""
+        some = self.steps > 0
+        return float((self.steps[some] / self.gaps[some]).mean()) if some.any() else 1.0
 
     @property
     def context(self) -> float:
@@ -61,28 +69,47 @@ def engine_traffic(
     horizon: float = np.inf,
     entering: bool = True,
     hold: float = 0.0,
+    reserved: ArrayLike | None = None,
+    gaps: ArrayLike | None = None,
 ) -> Traffic:
     """Traffic from arrays per visit: prompt tokens to compute, decode steps, and tokens that stand already.
 
-    A visit that completes its prompt here has ``emit - 1`` decode steps; a handed one ``emit`` and no fresh tokens.
+    A visit that completes its prompt here has ``emit - 1`` decode steps; a handed one ``emit`` and no fresh tokens. ``reserved``:
+    tokens that it may come to hold (None: those that it does), ``gaps``: intervals between output tokens (None: one a step).
     """
-    new = np.asarray(fresh, dtype=float)
+    new, taken = np.asarray(fresh, dtype=float), np.asarray(steps, dtype=float)
     order = np.argsort(new, kind="stable")
     sizes = [len(part) for part in np.array_split(order, min(BINS, len(new)))]
     edges = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)
     standing = np.broadcast_to(np.asarray(start, dtype=float), new.shape)
-    return Traffic(np.asarray(rate, dtype=float), scv, horizon, new, standing, np.asarray(steps, dtype=float), entering, hold, order, edges)
+    most = new + standing + taken + 1 if reserved is None else np.asarray(reserved, dtype=float)
+    spaces = taken if gaps is None else np.asarray(gaps, dtype=float)
+    return Traffic(np.asarray(rate, dtype=float), scv, horizon, new, standing, taken, entering, hold, order, edges, most, spaces)
 
 
-def visit_traffic(jobs: Jobs, visits: Ints, rate: Floats | float, *, scv: float, horizon: float, hold: float = 0.0) -> Traffic:
-    """Traffic of the engine visits numbered ``visits``; they enter from the user unless they wait for other visits."""
+def visit_traffic(
+    jobs: Jobs, visits: Ints, rate: Floats | float, *, scv: float, horizon: float, hold: float = 0.0, gaps: Floats | None = None
+) -> Traffic:
+    """Traffic of the engine visits numbered ``visits``; they enter from the user unless they wait for other visits.
+
+    ``gaps`` [v of all visits]: intervals between output tokens per decode step (None: one).
+    """
     handed = jobs.handed[visits] > 0
     fresh = np.where(handed, 0, np.maximum(jobs.prompt[visits] - jobs.computed[visits], 0))
     steps = np.maximum(jobs.emit[visits] - 1 + handed, 0)
     entering = bool((~handed).all())
     return engine_traffic(
-        fresh, steps, start=jobs.prompt[visits] - fresh, rate=rate, scv=scv, horizon=horizon, entering=entering, hold=hold
-    )
+        fresh, steps, start=jobs.prompt[visits] - fresh, rate=rate, scv=scv, horizon=horizon, entering=entering, hold=hold,
+        reserved=jobs.prompt[visits] + jobs.handed[visits] + jobs.limit[visits], gaps=None if gaps is None else steps * gaps[visits],
+    )  # fmt: skip
+
+
+def gaps_per_step(jobs: Jobs, requests: Requests) -> Floats:
+    """Intervals between output tokens per decode step, for every visit: those of its request; 1 without speculation."""
+    owner = np.repeat(np.arange(len(jobs.first) - 1), np.diff(jobs.first))
+    steps = np.bincount(owner, weights=jobs.emit * (jobs.answers > 0), minlength=len(jobs.first) - 1) - 1
+    gaps = requests.output_tokens - 1.0
+    return np.asarray(np.where((steps > 0) & (gaps > 0), gaps / np.maximum(steps, 1), 1.0)[owner])
 
 
 def realised_span(requests: Requests) -> float:

@@ -17,12 +17,14 @@ VERBS = {
     "evaluate": "one design under one workload: metrics, bottleneck, breakdown, provenance",
     "sweep": "search a space: print the front, write a run folder with its report",
     "simulate": "replay a workload through one design, request by request",
+    "validate": "predicted against measured, by slice, beside the peer; data=FILE takes your own measurements",
+    "calibrate": "measured kernels, measured serving or a serving log -> coefficients or an engine profile, with the fit's error",
     "report": "a run folder -> one self-contained report.html and front.csv",
     "list": "what the catalogue holds, with units and sources",
 }
 """The verbs, in the order of the help; each is ``mist_dse.app.verbs.VERB`` with ``status(job) -> int`` and its ``conf/VERB.yaml``."""
 
-PLANNED = ("validate", "calibrate", "export")
+PLANNED = ("export",)
 """Verbs that are promised and that this version does not have."""
 
 BARE = {"report": "run", "list": "what"}

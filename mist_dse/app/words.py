@@ -1,8 +1,8 @@
 """The words of a command line: flags, and the overrides that a user types rewritten to the keys of the composed configuration.
 
 A user types ``accelerator=l40s workload.rate=2 pools.decode.tp=8``; the configuration holds ``every.accelerator``,
-``workload.arrivals.rate`` and ``pools.decode.tp``. Keys inside entities are forced in (``++``), so that a file may leave out
-what has a default; the strict models of the catalogue then refuse what they do not know.
+``workload.arrivals.rate`` and ``pools.decode.tp``; ``benchmark=NAME`` becomes ``recipe=NAME``. Keys inside entities are forced in
+(``++``), so that a file may leave out what has a default; the strict models of the catalogue then refuse what they do not know.
 """
 
 import re
@@ -13,6 +13,9 @@ from mist_dse.app.errors import UsageError
 
 EVERYWHERE = ("model", "accelerator", "engine", "topology")
 """Keys that set a field of every pool, or of the design; the configuration holds them under ``every``, because each names a group too."""
+
+RENAMED = {"benchmark": "recipe"}
+"""Keys that are typed like the folder of a group but name one of its files by a plain value; the configuration calls them otherwise."""
 
 WORKLOAD_SHORT = {name: f"arrivals.{name}" for name in ("rate", "requests", "cv", "clients", "path", "scale")}
 """Short names of ``workload.``; input_tokens, output_tokens and seed stand at its top already."""
@@ -88,6 +91,8 @@ def override(word: str) -> str:
     sign, key, value = match["sign"] or "", match["key"], match["value"] or ""
     if key in EVERYWHERE:
         return f"{sign}every.{key}{value}"
+    if key in RENAMED:
+        return f"{sign}{RENAMED[key]}{value}"
     head, dot, tail = key.partition(".")
     if not dot or head not in OPEN_NODES:
         return word

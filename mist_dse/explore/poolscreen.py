@@ -26,7 +26,7 @@ from mist_dse.rows import Engine, Floats, Requests, StepCost
 from mist_dse.specs.design import Pool
 from mist_dse.specs.evaluation import Infeasible
 from mist_dse.specs.hardware import PriceBook, Topology
-from mist_dse.stages import lower_pool
+from mist_dse.stages import context_lag, decode_steps, lower_pool
 
 BAND = (0.95, 1.15)
 """Demand in which a pool is uncertain."""
@@ -87,15 +87,17 @@ def pool_traffic(role: str, pool: Pool, requests: Requests) -> Traffic:
     prompt, cached, output = (column.astype(float) for column in (requests.input_tokens, requests.cached_tokens, requests.output_tokens))
     fresh = prompt - cached
     common: dict[str, Any] = {"rate": realised_rate(requests), "scv": realised_scv(requests), "horizon": realised_span(requests)}
+    steps, most = decode_steps(requests.output_tokens - 1, pool.speculation).astype(float), prompt + requests.max_tokens
     if role == "both":
-        return engine_traffic(fresh, output - 1, start=cached, **common)
+        return engine_traffic(fresh, steps, start=cached, reserved=most, gaps=output - 1, **common)
     if role == "prefill":
         return engine_traffic(fresh, np.zeros_like(output), start=cached, **common)
     known = pool.engine.first_token_from == "prefill"
     handed = output > 1 if known else output > 0
     common["rate"] *= float(handed.mean())
-    steps = (output - 1 if known else output)[handed]
-    return engine_traffic(np.zeros_like(steps), steps, start=prompt[handed], entering=False, **common)
+    taken, gaps = (steps if known else steps + 1)[handed], (output - 1 if known else output)[handed]
+    none = np.zeros_like(taken)
+    return engine_traffic(none, taken, start=prompt[handed], entering=False, reserved=most[handed], gaps=gaps, **common)
 
 
 def longest_sequence(role: str, requests: Requests) -> int:
@@ -120,7 +122,7 @@ def _engines(pool: Variants) -> Iterator[tuple[NDArray[np.int64], list[int]]]:
     kinds: dict[Any, list[int]] = {}
     for number, core in enumerate(pool.cores):
         batching = replace(core.batching, max_num_seqs=1, max_num_batched_tokens=1)
-        key = (core.model.name, core.accelerator.name, core.engine, core.parallelism, core.dtypes, batching, core.router)
+        key = (core.model.name, core.accelerator.name, core.engine, core.parallelism, core.dtypes, batching, core.router, core.speculation)
         kinds.setdefault(key, []).append(number)
     label = np.empty(len(pool.cores), dtype=np.int64)
     for position, cores in enumerate(kinds.values()):
@@ -141,7 +143,9 @@ def _lowered(pool: Variants, members: NDArray[np.int64], cores: Sequence[int], t
         max_num_seqs=max(core.batching.max_num_seqs for core in settings),
         max_num_batched_tokens=max(core.batching.max_num_batched_tokens for core in settings),
     )
-    row = lower_pool(replace(settings[0], batching=most), topology, role=pool.role, longest=int(requests.input_tokens.max(initial=1)))
+    lag = 0.0 if pool.role == "prefill" else context_lag(requests, settings[0].speculation)
+    longest = int(requests.input_tokens.max(initial=1))
+    row = lower_pool(replace(settings[0], batching=most), topology, role=pool.role, longest=longest, lag=lag)
     if isinstance(row, Infeasible):
         return row
     values = np.zeros((len(pool.cores), 3))

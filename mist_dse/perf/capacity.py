@@ -1,7 +1,9 @@
 """KV blocks of an engine: (fraction x visible memory - weights - reserve - recurrent states) / block bytes.
 
-The fullest pipeline stage decides. ``reserve`` of the engine profile holds activations, graphs and workspaces. A model that
-leaves no block is `Infeasible` with the missing bytes over what is available.
+Engines that take a fraction of what is free once the weights are loaded (TensorRT-LLM: free_gpu_memory_fraction):
+fraction x (visible memory - weights - reserve) - states. The fullest pipeline stage decides. ``reserve`` of the engine
+profile holds activations, graphs and workspaces. A model that leaves no block is `Infeasible` with the missing bytes over
+what is available.
 """
 
 import math
@@ -26,7 +28,10 @@ def kv_memory(pool: Pool) -> float:
     """Bytes left for KV blocks on a device of the fullest stage; negative when the weights do not fit."""
     states = pool.batching.max_num_seqs * linear_state_bytes(pool.model, pool.parallelism) / pool.parallelism.pp
     weights = stage_weight_bytes(pool.model, pool.parallelism, pool.dtypes)
-    return pool.engine.memory_fraction * usable_memory(pool.accelerator) - weights - pool.engine.reserve - states
+    engine, usable = pool.engine, usable_memory(pool.accelerator)
+    if engine.fraction_of_free:
+        return engine.memory_fraction * (usable - weights - engine.reserve) - states
+    return engine.memory_fraction * usable - weights - engine.reserve - states
 
 
 def block_bytes(pool: Pool) -> float:

@@ -52,7 +52,7 @@ def fabric(accelerator: Accelerator, topology: Topology) -> tuple[Level, ...]:
     if node.link is not None:
         return (_level(node, _hop(node.link)), *levels)
     domain = min(accelerator.scale_up_domain, node.size)
-    inner = [Level(domain, _hop(accelerator.scale_up), node.oversubscription)] if domain > 1 else []
+    inner = [Level(domain, _hop(accelerator.scale_up)._replace(fits=accelerator.collectives), node.oversubscription)] if domain > 1 else []
     if domain < node.size:
         inner.append(_level(node, _host_hop(accelerator)))
     return (*inner, *levels)

@@ -18,9 +18,18 @@ from mist_dse.specs.model import ModelSpec
 MOE_IMBALANCE = 1.15
 """Tokens of the slowest expert rank over the mean (measured serving of DeepSeek, gpt-oss and MiniMax models)."""
 
+INDEX_SCALE, INDEX_BLOCK = 4.0, 128
+"""Bytes of the scale of so many fp8 index keys (DeepSeek-V3.2 reference inference)."""
+
+COMPUTE_BYTES = {"fp32": 4.0, "tf32": 4.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": STORAGE_BYTES["nvfp4"]}
+"""Bytes per value of activations as matrix units take them, scales included."""
+
 
 class Matrix(NamedTuple):
-    """``times`` products Y[m, n] = X[m, k] W[k, n] with ``weight`` bytes per value, computed in ``dtype``."""
+    """``times`` products Y[m, n] = X[m, k] W[k, n] with ``weight`` bytes per value, computed in ``dtype``.
+
+    ``storage``: the datatype of W where it is narrower than what it is multiplied in (weight-only), else empty.
+    """
 
     block: str  # attention, linear, dense, mixture or head
     n: float
@@ -28,6 +37,7 @@ class Matrix(NamedTuple):
     times: int
     weight: float
     dtype: str
+    storage: str = ""
 
     @property
     def parameters(self) -> float:
@@ -36,7 +46,10 @@ class Matrix(NamedTuple):
 
 
 class Experts(NamedTuple):
-    """Routed experts of one rank: ``local`` = E/ep of them in each of ``layers``, ``values`` elements of each on this device."""
+    """Routed experts of one rank: ``local`` = E/ep of them in each of ``layers``, ``values`` elements of each on this device.
+
+    ``storage`` as in `Matrix`; ``taken``: bytes per value of the activations they multiply.
+    """
 
     layers: int
     local: float
@@ -47,6 +60,9 @@ class Experts(NamedTuple):
     weight: float
     ranks: int  # dp: tokens of this many ranks meet in one mixture
     imbalance: float
+    hidden: float = 0.0
+    matrices: int = 3
+    storage: str = ""
 
     @property
     def bytes_each(self) -> float:
@@ -55,28 +71,48 @@ class Experts(NamedTuple):
 
 
 class Attention(NamedTuple):
-    """``layers`` alike: FLOP per attended pair, KV ``bytes`` per token and layer, and the ``window`` (inf = whole context)."""
+    """``layers`` alike: FLOP per attended pair, KV ``bytes`` per token and layer, and the ``window`` (inf = whole context).
+
+    ``streams``: key-value heads that one device reads one by one. ``kernel``: softmax, or the two halves of sparse attention (DSA):
+    ``sparse`` over selected tokens and the ``indexer`` that selects them.
+    """
 
     layers: int
     window: float
     prefill_flop: float
     decode_flop: float
     kv_bytes: float
+    streams: float = 1.0
+    kernel: str = "softmax"
 
 
 def matrices(model: ModelSpec, parallelism: Parallelism, dtypes: Datatypes) -> tuple[Matrix, ...]:
     """Every matrix product of one forward pass but routed experts and the output head."""
-    tp, weight, compute = parallelism.tp, STORAGE_BYTES[dtypes.weight], dtypes.compute
+    tp, weight, compute, storage = parallelism.tp, STORAGE_BYTES[dtypes.weight], dtypes.compute, kept_as(model, dtypes)
     if model.experts and weight < 1:
-        weight, compute = STORAGE_BYTES["bf16"], "bf16"
+        weight, compute, storage = STORAGE_BYTES["bf16"], "bf16", ""
     attention = _latent(model, tp) if model.is_latent else _grouped(model, tp)
     shapes = [("attention", n, k, model.layers - model.linear_layers) for n, k in attention + _indexer(model)]
     shapes += [("linear", n, k, model.linear_layers) for n, k in _gated_delta(model, tp)]
     shapes += [("dense", n, k, model.dense_layers) for n, k in _feed_forward(model, model.ffn / tp)]
     shapes += [("mixture", n, k, model.moe_layers) for n, k in _feed_forward(model, model.shared_experts * model.shared_expert_ffn / tp)]
-    found = [Matrix(block, n, k, count, weight, compute) for block, n, k, count in shapes if n * k * count]
+    found = [Matrix(block, n, k, count, weight, compute, storage) for block, n, k, count in shapes if n * k * count]
     router = Matrix("mixture", model.experts, model.hidden, model.moe_layers, max(weight, 2.0), "bf16")
     return (*found, router) if router.parameters else tuple(found)
+
+
+def weight_only(dtypes: Datatypes) -> str:
+    """The datatype of weights that are kept narrower than they are multiplied in, else empty.
+
+    >>> weight_only(Datatypes(weight="int4", compute="bf16")), weight_only(Datatypes(weight="nvfp4", compute="fp4"))
+    ('int4', '')
+    """
+    return dtypes.weight if STORAGE_BYTES[dtypes.weight] < COMPUTE_BYTES[dtypes.compute] else ""
+
+
+def kept_as(model: ModelSpec, dtypes: Datatypes) -> str:
+    """`weight_only`, or ``fp8_block`` where the checkpoint scales fp8 by blocks of 128 x 128: kernels of its own."""
+    return "fp8_block" if dtypes.weight == "fp8" and "block" in model.native_dtype else weight_only(dtypes)
 
 
 def head_matrix(model: ModelSpec, parallelism: Parallelism, dtypes: Datatypes) -> Matrix:
@@ -94,6 +130,7 @@ def experts(model: ModelSpec, parallelism: Parallelism, dtypes: Datatypes) -> Ex
         layers=model.moe_layers, local=model.experts / parallelism.ep, total=model.experts, top_k=model.top_k,
         values=model.mlp_matrices * model.hidden * model.expert_ffn / ways, width=model.expert_ffn / ways,
         weight=STORAGE_BYTES[dtypes.weight], ranks=parallelism.dp, imbalance=MOE_IMBALANCE if parallelism.ep > 1 else 1.0,
+        hidden=model.hidden, matrices=model.mlp_matrices, storage=kept_as(model, dtypes),
     )  # fmt: skip
 
 
@@ -106,12 +143,14 @@ def attentions(model: ModelSpec, parallelism: Parallelism, dtypes: Datatypes) ->
         if model.is_encoder
         else kv * (model.kv_values_per_token if model.is_latent else model.kv_values_per_token * _kv_share(model, tp))
     )
+    streams = 1.0 if model.is_latent else model.kv_heads * _kv_share(model, tp)
     whole, window = (model.global_layers, math.inf), (model.window_layers, float(model.sliding_window))
     if model.index_heads:
         index_flop = 2.0 * model.index_heads * model.index_dim
-        indexer = Attention(model.global_layers, math.inf, index_flop, index_flop, float(model.index_dim))
-        return (Attention(model.global_layers, float(model.index_topk), prefill, decode, each), indexer)
-    return tuple(Attention(layers, reach, prefill, decode, each) for layers, reach in (whole, window) if layers)
+        keys = model.index_dim + INDEX_SCALE * math.ceil(model.index_dim / INDEX_BLOCK)
+        indexer = Attention(model.global_layers, math.inf, index_flop, index_flop, keys, kernel="indexer")
+        return (Attention(model.global_layers, float(model.index_topk), prefill, decode, each, kernel="sparse"), indexer)
+    return tuple(Attention(layers, reach, prefill, decode, each, streams) for layers, reach in (whole, window) if layers)
 
 
 def linear_state_bytes(model: ModelSpec, parallelism: Parallelism) -> float:
@@ -152,7 +191,7 @@ def _indexer(model: ModelSpec) -> list[tuple[float, float]]:
 
 def _gated_delta(model: ModelSpec, tp: int) -> list[tuple[float, float]]:
     keys, values = model.lin_key_heads * model.lin_key_dim, model.lin_value_heads * model.lin_value_dim
-    return [((2 * keys + 2 * values + 2 * model.lin_value_heads) / tp, model.hidden), (model.hidden, values / tp)]
+    return [((2 * keys + 2 * values) / tp, model.hidden), (2 * model.lin_value_heads / tp, model.hidden), (model.hidden, values / tp)]
 
 
 def _feed_forward(model: ModelSpec, width: float) -> list[tuple[float, float]]:

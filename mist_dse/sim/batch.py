@@ -6,7 +6,8 @@
 
 import math
 
-from mist_dse.rows import CHUNKED, CONTINUOUS, ON_START
+from mist_dse.rows import CHUNKED, CONTINUOUS, ON_START, PREFILL_FIRST
+from mist_dse.sim.chunks import chunk, cover, is_fresh
 from mist_dse.sim.cost import chunk_time
 from mist_dse.sim.decoding import blocks_for, known_tokens, leave_decoding, needy
 from mist_dse.sim.flow import fire
@@ -15,32 +16,17 @@ from mist_dse.sim.lanes import lane_of
 from mist_dse.sim.lists import insert_before, insert_first, is_empty, unlink
 from mist_dse.sim.state import DECODING, RUNNING, WAITING, State
 
-KEPT, SHORT, HELD, DECODES, PROMPTS = range(5)
+KEPT, SHORT, HELD, DECODES, PROMPTS, BOTH = range(6)
 """What became of RUNNING when a step was formed, and what the step consists of."""
 
 
 @jit
-def _chunk(s: State, g: int, v: int, left: int) -> int:
-    """Prompt tokens of ``v`` in this step when ``left`` of the budget remain."""
-    threshold = s.pool[s.rank[s.group[g].rank].pool].threshold
-    n = min(known_tokens(s, v) - s.visit[v].computed, left)
-    return int(min(n, threshold) if threshold > 0 else n)
-
-
-@jit
-def _is_fresh(s: State, v: int) -> bool:
-    """Whether ``v`` was handed over with all its KV in place: its next step is a decode step."""
-    visit = s.visit[v]
-    return bool(visit.handed == 1 and visit.computed == visit.prompt and visit.emitted == 0)
-
-
-@jit
-def _blocks_taken(s: State, v: int, cover: int, take: int) -> bool:
-    """Take blocks for ``take`` tokens of a waiting ``v`` if those for ``cover`` are free (what it holds already counts)."""
+def _blocks_taken(s: State, v: int, asked: int, take: int) -> bool:
+    """Take blocks for ``take`` tokens of a waiting ``v`` if those for ``asked`` are free (what it holds already counts)."""
     visit = s.visit[v]
     rank = s.rank[visit.rank]
     pool = s.pool[rank.pool]
-    lacking = blocks_for(cover, pool.block_size) - visit.held
+    lacking = blocks_for(asked, pool.block_size) - visit.held
     if lacking > 0 and lacking + pool.watermark > rank.free:
         return False
     more = max(blocks_for(take, pool.block_size) - visit.held, 0)
@@ -52,16 +38,16 @@ def _blocks_taken(s: State, v: int, cover: int, take: int) -> bool:
 
 
 @jit
-def _admit(s: State, g: int, v: int, chunk: int, now: float) -> None:
-    """``v`` moves from WAITING to RUNNING with ``chunk`` tokens in this step."""
+def _admit(s: State, g: int, v: int, tokens: int, now: float) -> None:
+    """``v`` moves from WAITING to RUNNING with ``tokens`` in this step."""
     visit, group = s.visit[v], s.group[g]
     rank = s.rank[group.rank]
     unlink(s, v)
     insert_before(s, group.running, v)
     insert_before(s, group.partial, s.clock[0].parts + v)
     rank.running += 1
-    visit.state, visit.group, visit.chunk = RUNNING, g, chunk
-    visit.fresh = 1 if _is_fresh(s, v) else 0
+    visit.state, visit.group, visit.chunk = RUNNING, g, tokens
+    visit.fresh = 1 if is_fresh(s, v) else 0
     visit.order = s.clock[0].admitted
     s.clock[0].admitted += 1
     if math.isnan(visit.start):
@@ -91,10 +77,10 @@ def _drop_stalled(s: State, q: int) -> None:
 
 
 @jit
-def _head_fits(s: State, q: int, cover: int, take: int) -> bool:
+def _head_fits(s: State, q: int, asked: int, take: int) -> bool:
     """`_blocks_taken` for the head of WAITING; on an idle rank, leases that are stalled behind it give way."""
     v = s.link[s.rank[q].waiting].next
-    while not _blocks_taken(s, v, cover, take):
+    while not _blocks_taken(s, v, asked, take):
         behind = s.rank[q].stalled - (1 if s.visit[v].held > 0 else 0)
         if s.rank[q].running > 0 or behind == 0:
             return False
@@ -124,7 +110,7 @@ def _preempt_last(s: State, g: int) -> None:
     rank = s.rank[group.rank]
     v = s.link[group.running].prev
     if s.visit[v].state == DECODING:
-        leave_decoding(s, g, v, s.pool[rank.pool].block_size)
+        leave_decoding(s, g, v)
     else:
         unlink(s, s.clock[0].parts + v)
     unlink(s, v)
@@ -135,17 +121,23 @@ def _preempt_last(s: State, g: int) -> None:
 
 
 @jit
-def _wanted_blocks(s: State, g: int, budget: int) -> int:
-    """Blocks that RUNNING needs for this step; sets every prompt's chunk."""
+def _wanted_blocks(s: State, g: int, kind: int) -> int:
+    """Blocks that RUNNING needs for a step of ``kind``; sets every prompt's chunk."""
     group = s.group[g]
-    size = s.pool[s.rank[group.rank].pool].block_size
-    need = needy(s, g, group.count, size)
-    left = max(budget - group.decodes, 0)
+    pool = s.pool[s.rank[group.rank].pool]
+    size = pool.block_size
+    need = needy(s, g, group.count, size) if kind != PROMPTS else 0
+    left = max(pool.budget - group.decodes, 0) if kind == BOTH else pool.budget
     node = s.link[group.partial].next
     while node != group.partial:
         v = node - s.clock[0].parts
         visit = s.visit[v]
-        visit.chunk = _chunk(s, g, v, left)
+        if kind == DECODES:
+            visit.chunk = 1 if visit.fresh else 0
+        elif kind == PROMPTS and visit.fresh:
+            visit.chunk = 0
+        else:
+            visit.chunk = chunk(s, v, left)
         left -= visit.chunk
         if visit.chunk > 0:
             need += max(blocks_for(visit.computed + visit.chunk, size) - visit.held, 0)
@@ -154,8 +146,8 @@ def _wanted_blocks(s: State, g: int, budget: int) -> int:
 
 
 @jit
-def _running_kept(s: State, g: int, budget: int) -> int:
-    """Give RUNNING its blocks for this step, preempting from the end of the rank's RUNNING if short.
+def _running_kept(s: State, g: int, kind: int) -> int:
+    """Give RUNNING its blocks for a step of ``kind``, preempting from the end of the rank's RUNNING if short.
 
     `KEPT`: nobody was preempted; `SHORT`: somebody was; `HELD`: the last of RUNNING has a step in flight in another lane, so
     this group waits for it.
@@ -163,7 +155,7 @@ def _running_kept(s: State, g: int, budget: int) -> int:
     group = s.group[g]
     rank = s.rank[group.rank]
     outcome = KEPT
-    need = _wanted_blocks(s, g, budget)
+    need = _wanted_blocks(s, g, kind)
     while need > rank.free:
         if rank.stalled > 0:
             _drop_stalled(s, group.rank)
@@ -175,7 +167,7 @@ def _running_kept(s: State, g: int, budget: int) -> int:
             s.clock[0].preempted = 1
             outcome = SHORT
         s.clock[0].freed = 1
-        need = _wanted_blocks(s, g, budget)
+        need = _wanted_blocks(s, g, kind)
     rank.free -= need
     size = s.pool[rank.pool].block_size
     node = s.link[group.partial].next
@@ -188,36 +180,72 @@ def _running_kept(s: State, g: int, budget: int) -> int:
 
 
 @jit
-def _chunked(s: State, g: int, now: float) -> int:
-    """VLLM v1: decodes first, then prompt chunks of RUNNING, then WAITING from its head, within one token budget."""
+def _taken_chunks(s: State, g: int) -> int:
+    """Tokens that the prompts of RUNNING have in this step."""
     group = s.group[g]
-    rank = s.rank[group.rank]
-    pool = s.pool[rank.pool]
-    outcome = _running_kept(s, g, pool.budget)
-    left = pool.budget - group.decodes
+    total = 0
     node = s.link[group.partial].next
     while node != group.partial:
-        v = node - s.clock[0].parts
-        left -= s.visit[v].chunk
+        total += s.visit[node - s.clock[0].parts].chunk
         node = s.link[node].next
-    while outcome == KEPT and left > 0 and rank.running < pool.max_num_seqs:
+    return total
+
+
+@jit
+def _admit_chunks(s: State, g: int, now: float, left: int, waits: bool) -> None:
+    """Admit from the head of WAITING while any of the step's budget is ``left``; ``waits``: prompts are postponed."""
+    rank = s.rank[s.group[g].rank]
+    pool = s.pool[rank.pool]
+    while left > 0 and rank.running < pool.max_num_seqs:
         if is_empty(s, rank.waiting):
             break
         v = s.link[rank.waiting].next
-        n = _chunk(s, g, v, left)
-        take = s.visit[v].computed + n
-        if not _head_fits(s, group.rank, known_tokens(s, v) if pool.reserve_full else take, take):
+        fresh = is_fresh(s, v)
+        if waits and not fresh:
             break
+        n = chunk(s, v, left)
+        if n == 0:
+            break
+        take = s.visit[v].computed + n
+        asked = known_tokens(s, v) if pool.reserve_full else take
+        if not _head_fits(s, s.group[g].rank, cover(s, v, asked), cover(s, v, take)):
+            break
+        if fresh and pool.policy == PREFILL_FIRST:
+            n = 0
         _admit(s, g, v, n, now)
         left -= n
+
+
+@jit
+def _chunked(s: State, g: int, now: float, waits: bool) -> int:
+    """VLLM v1: decodes first, then prompt chunks of RUNNING, then WAITING from its head, within one token budget."""
+    group = s.group[g]
+    outcome = _running_kept(s, g, BOTH)
+    rank = s.rank[group.rank]
+    if outcome == KEPT and not is_empty(s, rank.waiting):
+        _admit_chunks(s, g, now, s.pool[rank.pool].budget - group.decodes - _taken_chunks(s, g), waits)
     return DECODES if outcome != HELD else HELD
 
 
 @jit
-def _prompts_admitted(s: State, g: int, now: float, whole: bool) -> bool:
+def _prefill_first(s: State, g: int, now: float, waits: bool) -> int:
+    """SGLang: a step is prompt chunks alone, those of RUNNING first, or else all decodes."""
+    budget = s.pool[s.rank[s.group[g].rank].pool].budget
+    outcome = _running_kept(s, g, PROMPTS)
+    if outcome == HELD:
+        return HELD
+    if outcome == KEPT:
+        _admit_chunks(s, g, now, budget - _taken_chunks(s, g), waits)
+    if _taken_chunks(s, g) > 0:
+        return PROMPTS
+    return DECODES if _running_kept(s, g, DECODES) != HELD else HELD
+
+
+@jit
+def _prompts_admitted(s: State, g: int, now: float, whole: bool, waits: bool) -> bool:
     """Admit whole prompts within the budget (the first one whatever its length); whether there was one.
 
-    ``whole``: take the blocks of the longest the sequence may become at once.
+    ``whole``: take the blocks of the longest the sequence may become at once; ``waits``: prompts are postponed.
     """
     group = s.group[g]
     rank = s.rank[group.rank]
@@ -228,8 +256,8 @@ def _prompts_admitted(s: State, g: int, now: float, whole: bool) -> bool:
             break
         v = s.link[rank.waiting].next
         visit = s.visit[v]
-        rem = 0 if _is_fresh(s, v) else known_tokens(s, v) - visit.computed
-        if rem > 0 and total > 0 and total + rem > pool.budget:
+        rem = 0 if is_fresh(s, v) else known_tokens(s, v) - visit.computed
+        if rem > 0 and (waits or (total > 0 and total + rem > pool.budget)):
             break
         tokens = visit.prompt + visit.handed + visit.limit - 1 if whole else known_tokens(s, v)
         if not _head_fits(s, group.rank, tokens, tokens):
@@ -240,12 +268,11 @@ def _prompts_admitted(s: State, g: int, now: float, whole: bool) -> bool:
 
 
 @jit
-def _continuous(s: State, g: int, now: float) -> int:
+def _continuous(s: State, g: int, now: float, waits: bool) -> int:
     """Prefill first (vLLM v0): a step is prompts alone, or else all decodes."""
-    if _prompts_admitted(s, g, now, False):
+    if _prompts_admitted(s, g, now, s.pool[s.rank[s.group[g].rank].pool].reserve_output, waits):
         return PROMPTS
-    outcome = _running_kept(s, g, s.group[g].decodes + s.rank[s.group[g].rank].running)
-    return DECODES if outcome != HELD else HELD
+    return DECODES if _running_kept(s, g, DECODES) != HELD else HELD
 
 
 @jit
@@ -254,7 +281,7 @@ def _static(s: State, g: int, now: float) -> int:
     group = s.group[g]
     rank = s.rank[group.rank]
     if rank.running == 0:
-        prompts = _prompts_admitted(s, g, now, True)
+        prompts = _prompts_admitted(s, g, now, True, False)
         group.members = rank.running
         if prompts:
             return PROMPTS
@@ -302,13 +329,15 @@ def _summed(s: State, g: int, kind: int) -> None:
 
 
 @jit
-def formed(s: State, g: int, now: float) -> bool:
-    """Form the next step of group ``g``; whether it has any work."""
+def formed(s: State, g: int, now: float, waits: bool) -> bool:
+    """Form the next step of group ``g``, without prompts from WAITING where it ``waits``; whether it has any work."""
     policy = s.pool[s.rank[s.group[g].rank].pool].policy
     if policy == CHUNKED:
-        kind = _chunked(s, g, now)
+        kind = _chunked(s, g, now, waits)
     elif policy == CONTINUOUS:
-        kind = _continuous(s, g, now)
+        kind = _continuous(s, g, now, waits)
+    elif policy == PREFILL_FIRST:
+        kind = _prefill_first(s, g, now, waits)
     else:
         kind = _static(s, g, now)
     _summed(s, g, kind)

@@ -68,14 +68,32 @@ def chunk_time(s: State, p: int, tokens: int, before: int) -> float:
 
 
 @jit
-def decode_time(s: State, p: int, sequences: int, context: int) -> float:
-    """One pure decode step."""
-    return _at_mean_context(s, s.pool[p].decode_at, p, sequences, context / sequences)
+def shared_time(s: State, p: int, tokens: int, prompts: int) -> float:
+    """What all ranks wait for in a step of ``tokens`` tokens together, 0 where they share nothing; ``prompts``: some rank has a chunk."""
+    last = s.pool[p].shared_last
+    if last < 0:
+        return 0.0
+    at = s.pool[p].shared_at + (last + 1 if prompts > 0 else 0)
+    if tokens <= last:
+        return float(s.table[at + tokens])
+    return float(s.table[at + last] + (tokens - last) * (s.table[at + last] - s.table[at + last - 1]))
 
 
 @jit
-def mixed_time(s: State, p: int, decodes: tuple[int, int], prompts: tuple[int, int, int, float]) -> float:
-    """A step with prompts: ``decodes`` = (sequences, context); ``prompts`` = (tokens of the step, chunks, finished, chunk seconds)."""
+def decode_time(s: State, p: int, sequences: int, context: int, shared: float) -> float:
+    """One pure decode step of a rank beside ``shared`` seconds of all ranks."""
+    pool = s.pool[p]
+    own = _at_mean_context(s, pool.decode_at, p, sequences, context / sequences)
+    if pool.shared_last < 0:
+        return own
+    host = pool.host_step + pool.host_sequence * sequences
+    return float(max(own + shared, host) if pool.asynchronous else own + shared + host)
+
+
+@jit
+def mixed_time(s: State, p: int, decodes: tuple[int, int], prompts: tuple[int, int, int, float], shared: float) -> float:
+    """A step with prompts: ``decodes`` = (sequences, context); ``prompts`` = (tokens of the step, chunks, finished, chunk seconds);
+    ``shared``: seconds of all ranks."""
     pool = s.pool[p]
     sequences, context = decodes
     tokens, chunks, finished, chunk_seconds = prompts
@@ -88,6 +106,7 @@ def mixed_time(s: State, p: int, decodes: tuple[int, int], prompts: tuple[int, i
     device += s.table[pool.sequence_at + sequences + finished] + pool.prefill_overhead + chunk_seconds
     if sequences > 0:
         device += pool.mixing * _at_mean_context(s, pool.attention_at, p, sequences, context / sequences)
+    device += shared
     host = pool.host_step + pool.host_sequence * (sequences + chunks) + pool.host_prefill
     if pool.asynchronous:
         return float(max(device, host))

@@ -2,11 +2,13 @@
 
 All of them advance together: ``group.count`` decode steps have been taken, ``group.decodes`` visits attend ``group.context``
 tokens in the next one, so a visit that joined at count j with e tokens out has e + count - j now. A heap holds the count at
-which each emits its last token; ``residue[g, h]`` counts those that need a KV block at counts = -h (modulo the block size).
+which each emits its last token; ``residue[g, h]`` counts those that need a KV block at counts = -h (modulo the block size),
+none where blocks for the whole output are held from the start. A list holds those whose first message to the user is not out.
 """
 
 from mist_dse.sim.jit import jit
-from mist_dse.sim.state import DECODING, State
+from mist_dse.sim.lists import insert_before, is_empty, unlink
+from mist_dse.sim.state import DECODING, ENDLESS, State
 
 
 @jit
@@ -86,29 +88,61 @@ def _residue_index(s: State, g: int, v: int, block_size: int) -> int:
 
 
 @jit
-def join_decoding(s: State, g: int, v: int, block_size: int) -> None:
+def join_decoding(s: State, g: int, v: int) -> None:
     """``v`` has its KV in place up to the token before its next: it takes part in every decode step from now on."""
     visit, group = s.visit[v], s.group[g]
+    pool = s.pool[s.rank[group.rank].pool]
     visit.state = DECODING
     visit.join = group.count
     visit.finish = group.count + visit.emit - visit.emitted
     group.decodes += 1
     group.context += known_tokens(s, v)
-    s.residue[g, _residue_index(s, g, v, block_size)] += 1
+    s.residue[g, _residue_index(s, g, v, pool.block_size)] += pool.grows
     heap_add(s, g, v)
 
 
 @jit
-def leave_decoding(s: State, g: int, v: int, block_size: int) -> None:
+def leave_decoding(s: State, g: int, v: int) -> None:
     """``v`` ends or is preempted: its emitted tokens and blocks become its own fields again."""
     visit, group = s.visit[v], s.group[g]
+    pool = s.pool[s.rank[group.rank].pool]
     known = known_tokens(s, v)
-    s.residue[g, _residue_index(s, g, v, block_size)] -= 1
+    s.residue[g, _residue_index(s, g, v, pool.block_size)] -= pool.grows
     heap_remove(s, g, v)
+    if pool.stream_interval > 1:
+        forget_message(s, g, v)
     group.decodes -= 1
     group.context -= known
     visit.emitted = known - visit.prompt - visit.handed
-    visit.held = blocks_for(known - 1, block_size)
+    if pool.grows:
+        visit.held = blocks_for(known - 1, pool.block_size)
+
+
+@jit
+def message_due(s: State, g: int, v: int) -> int:
+    """The count at which the first message of a decoding ``v`` is full."""
+    visit = s.visit[v]
+    return int(visit.finish - visit.emit + min(s.pool[s.rank[s.group[g].rank].pool].stream_interval, visit.emit))
+
+
+@jit
+def await_message(s: State, g: int, v: int) -> None:
+    """The user waits for the first message of ``v``; those that have decoded before are due sooner, all others in order."""
+    base, place = s.clock[0].dues, s.group[g].dues
+    due = message_due(s, g, v)
+    while s.link[place].prev != s.group[g].dues and message_due(s, g, s.link[place].prev - base) > due:
+        place = s.link[place].prev
+    insert_before(s, place, base + v)
+    s.group[g].due = message_due(s, g, s.link[s.group[g].dues].next - base)
+
+
+@jit
+def forget_message(s: State, g: int, v: int) -> None:
+    """``v`` is in no list of messages that are due."""
+    base, group = s.clock[0].dues, s.group[g]
+    unlink(s, base + v)
+    s.link[base + v].prev = s.link[base + v].next = base + v
+    group.due = ENDLESS if is_empty(s, group.dues) else message_due(s, g, s.link[group.dues].next - base)
 
 
 @jit

@@ -4,14 +4,23 @@ import math
 
 from mist_dse.rows import STATIC
 from mist_dse.sim.batch import formed
-from mist_dse.sim.cost import decode_time, mixed_time
-from mist_dse.sim.decoding import heap_add, heap_remove, join_decoding, known_tokens, leave_decoding
-from mist_dse.sim.flow import finish_visit, mark, set_timer
+from mist_dse.sim.cost import decode_time, mixed_time, shared_time
+from mist_dse.sim.decoding import (
+    await_message,
+    forget_message,
+    heap_add,
+    heap_remove,
+    join_decoding,
+    known_tokens,
+    leave_decoding,
+)
+from mist_dse.sim.flow import finish_visit, look, mark, set_timer
 from mist_dse.sim.jit import jit
 from mist_dse.sim.lanes import schedule_lane, unschedule_lane
 from mist_dse.sim.lists import is_empty, unlink
 from mist_dse.sim.span import grow_span, start_span
-from mist_dse.sim.state import DECODING, State
+from mist_dse.sim.state import DECODING, ENDLESS, State
+from mist_dse.sim.waits import postponed
 
 
 @jit
@@ -25,15 +34,27 @@ def _group(s: State, lane: int, d: int) -> int:
 
 
 @jit
-def _step_time(s: State, p: int, g: int) -> float:
-    """Length of the formed step of one rank, 0 without work."""
+def _shared_time(s: State, p: int, lane: int) -> float:
+    """What the formed steps of all ranks of the lane wait for together."""
+    tokens, prompts = 0, 0
+    for d in range(s.pool[p].ranks):
+        group = s.group[_group(s, lane, d)]
+        tokens += group.step_tokens
+        prompts += group.step_chunks
+    return shared_time(s, p, tokens, prompts)
+
+
+@jit
+def _step_time(s: State, p: int, g: int, shared: float) -> float:
+    """Length of the formed step of one rank beside ``shared`` seconds of all, 0 without work."""
     group = s.group[g]
     sequences = group.step_decodes + group.step_fresh
     if group.step_tokens == 0:
         return 0.0
     if group.step_chunks == 0:
-        return decode_time(s, p, sequences, group.step_context)
-    return mixed_time(s, p, (sequences, group.step_context), (group.step_tokens, group.step_chunks, group.step_done, group.step_time))
+        return decode_time(s, p, sequences, group.step_context, shared)
+    prompts = (group.step_tokens, group.step_chunks, group.step_done, group.step_time)
+    return mixed_time(s, p, (sequences, group.step_context), prompts, shared)
 
 
 @jit
@@ -57,11 +78,13 @@ def _lane_started(s: State, lane: int, now: float) -> bool:
     p = s.replica[r].pool
     ranks = s.pool[p].ranks
     s.clock[0].freed, s.clock[0].preempted = 0, 0
+    waits, count, most = postponed(s, lane) if s.pool[p].waits else (False, 0, ENDLESS)
     work, length = False, 0.0
     for d in range(ranks):
-        g = _group(s, lane, d)
-        work = formed(s, g, now) or work
-        length = max(length, _step_time(s, p, g))
+        work = formed(s, _group(s, lane, d), now, waits) or work
+    shared = _shared_time(s, p, lane)
+    for d in range(ranks):
+        length = max(length, _step_time(s, p, _group(s, lane, d), shared))
     if s.clock[0].freed:
         mark(s, r)
     g = _group(s, lane, 0)
@@ -71,10 +94,11 @@ def _lane_started(s: State, lane: int, now: float) -> bool:
         row.anchored = 0
     if not work:
         return False
+    s.replica[r].postponed, row.waits = count, waits
     for d in range(ranks):
         _observe(s, r, _group(s, lane, d))
     if steady:
-        start_span(s, lane, g, now)
+        start_span(s, lane, g, now, most)
         return True
     row.start, row.spanning, row.steps = now, 0, 1
     schedule_lane(s, lane, now + length)
@@ -89,6 +113,8 @@ def start_steps(s: State, r: int, now: float) -> None:
     """Start a step on the lane of replica ``r`` that has been idle longest, if the entrance is free and there is work."""
     replica = s.replica[r]
     pool = s.pool[replica.pool]
+    if pool.receive_interval > 1:
+        look(s, r)
     first = pool.first_lane + (r - pool.first_replica) * pool.lanes
     if pool.lanes == 1:
         if s.lane[first].slot < 0:
@@ -117,16 +143,31 @@ def _emit(s: State, g: int, v: int, now: float) -> None:
     visit.emitted += 1
     visit.fresh = 0
     request = s.request[visit.request]
-    if visit.answers and math.isnan(request.first_token):
-        request.first_token = now
+    awaited = visit.answers == 1 and math.isnan(request.first_token)
+    if awaited and visit.emitted >= min(pool.stream_interval, visit.emit):
+        request.first_token, awaited = now, False
     if pool.policy != STATIC:
-        join_decoding(s, g, v, pool.block_size)
-        return
-    visit.state, visit.join = DECODING, group.count
-    visit.finish = group.count + visit.emit - visit.emitted
-    group.decodes += 1
-    group.context += known_tokens(s, v)
-    heap_add(s, g, v)
+        join_decoding(s, g, v)
+    else:
+        visit.state, visit.join = DECODING, group.count
+        visit.finish = group.count + visit.emit - visit.emitted
+        group.decodes += 1
+        group.context += known_tokens(s, v)
+        heap_add(s, g, v)
+    if awaited:
+        await_message(s, g, v)
+
+
+@jit
+def _send_messages(s: State, g: int, now: float) -> None:
+    """First messages that are full by now reach the user."""
+    group = s.group[g]
+    while group.due <= group.count:
+        v = s.link[group.dues].next - s.clock[0].dues
+        request = s.request[s.visit[v].request]
+        if math.isnan(request.first_token):
+            request.first_token = now
+        forget_message(s, g, v)
 
 
 @jit
@@ -142,7 +183,7 @@ def _end_visit(s: State, g: int, v: int, now: float) -> None:
         visit.emitted = visit.emit
         group.batch_blocks += 0 if kept else visit.held
     else:
-        leave_decoding(s, g, v, pool.block_size)
+        leave_decoding(s, g, v)
         rank.running -= 1
         rank.free += 0 if kept else visit.held
     if not kept:
@@ -179,6 +220,8 @@ def _end_group(s: State, g: int, steps: int, now: float) -> bool:
             visit.chunk = 0
             if visit.computed == known_tokens(s, v):
                 _emit(s, g, v, now)
+    if group.due <= group.count:
+        _send_messages(s, g, now)
     while group.ending > 0 and s.visit[s.finish[g, 0]].finish <= group.count:
         changed = True
         _end_visit(s, g, s.finish[g, 0], now)
@@ -213,12 +256,21 @@ def end_step(s: State, lane: int, now: float) -> None:
     row.spanning = 0
     row.idle = now
     unschedule_lane(s, lane)
-    changed = False
+    changed, prompts = False, 0
     for d in range(s.pool[p].ranks):
         g = _group(s, lane, d)
+        prompts += s.group[g].step_chunks
         _count_decodes(s, r, g, steps)
         changed = _end_group(s, g, steps, now) or changed
     if row.anchored and changed:
         s.replica[r].busy += now - row.anchor
         row.anchored = 0
+    if row.waits:
+        s.replica[r].postponed += steps - 1
+    interval = s.pool[p].receive_interval
+    if interval > 1:
+        since = s.replica[r].since + steps
+        if steps > 1:  # a span skips looks that find nothing
+            since = (since - 1) % interval + 1
+        s.replica[r].since = since + interval if prompts > 0 else since
     mark(s, r)

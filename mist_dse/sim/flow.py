@@ -5,7 +5,8 @@
 
 import math
 
-from mist_dse.rows import COMPLETED, ON_END, ON_START, REJECTED, STATIC
+from mist_dse.rows import CHUNKED, COMPLETED, MOST_STREAMING, ON_END, ON_START, PREFILL_FIRST, REJECTED, STATIC
+from mist_dse.sim.cost import decode_time, shared_time
 from mist_dse.sim.decoding import blocks_for
 from mist_dse.sim.heap import heap_push
 from mist_dse.sim.jit import jit
@@ -43,7 +44,7 @@ def touch(s: State, q: int, now: float) -> None:
         wanted = not is_empty(s, s.rank[q].waiting) and s.rank[q].running < pool.max_num_seqs and pool.policy != STATIC
         if wanted or not is_empty(s, s.rank[q].leasing):
             i = r - pool.first_replica
-            cut_span(s, pool.first_lane + i, pool.first_group + i, now)
+            cut_span(s, pool.first_lane + i, pool.first_group + i, now, 1)
 
 
 @jit
@@ -74,6 +75,64 @@ def join_waiting(s: State, v: int, now: float) -> None:
 
 
 @jit
+def come_in(s: State, v: int, now: float) -> None:
+    """``v`` has left the front end: it joins WAITING, or INBOX until the replica looks."""
+    q = s.visit[v].rank
+    r = s.rank[q].replica
+    pool = s.pool[s.replica[r].pool]
+    if pool.receive_interval == 1:
+        join_waiting(s, v, now)
+        return
+    insert_before(s, s.rank[q].inbox, v)
+    mark(s, r)
+    if pool.ranks == 1 and pool.lanes == 1:
+        i = r - pool.first_replica
+        cut_span(s, pool.first_lane + i, pool.first_group + i, now, pool.receive_interval)
+
+
+@jit
+def look(s: State, r: int) -> None:
+    """Replica ``r`` looks at what has come in, if nothing runs on it or its time has come."""
+    replica = s.replica[r]
+    pool = s.pool[replica.pool]
+    first = pool.first_rank + (r - pool.first_replica) * pool.ranks
+    running = 0
+    for q in range(first, first + pool.ranks):
+        running += s.rank[q].running
+    if running > 0 and replica.since < pool.receive_interval:
+        return
+    replica.since = 0
+    for q in range(first, first + pool.ranks):
+        while not is_empty(s, s.rank[q].inbox):
+            v = s.link[s.rank[q].inbox].next
+            unlink(s, v)
+            s.visit[v].state = WAITING
+            insert_before(s, s.rank[q].waiting, v)
+
+
+@jit
+def _intake_time(s: State, r: int, prompt: int) -> float:
+    """Seconds in which the front end takes a prompt in, beside the output tokens that it streams meanwhile."""
+    p = s.replica[r].pool
+    pool = s.pool[p]
+    alone = pool.front_end + pool.front_end_token * prompt
+    if pool.front_end_output == 0.0 or pool.policy == STATIC:
+        return float(alone)
+    total, most = 0, 0
+    for d in range(pool.ranks):
+        mine = 0
+        first = pool.first_group + ((r - pool.first_replica) * pool.ranks + d) * pool.lanes
+        for g in range(first, first + pool.lanes):
+            mine += s.group[g].decodes
+        total, most = total + mine, max(most, mine)
+    if total == 0:
+        return float(alone)
+    length = decode_time(s, p, most, most * prompt, shared_time(s, p, total, 0))
+    streaming = min(pool.front_end_output * total / length, MOST_STREAMING) if length > 0.0 else MOST_STREAMING
+    return float(alone / (1.0 - streaming))
+
+
+@jit
 def _enter_pool(s: State, v: int, now: float) -> None:
     visit = s.visit[v]
     if visit.rank >= 0:
@@ -82,10 +141,10 @@ def _enter_pool(s: State, v: int, now: float) -> None:
     q = placed_rank(s, visit.server, v)
     pool = s.pool[visit.server]
     if pool.front_end == 0.0 and pool.front_end_token == 0.0 and pool.client == 0.0:
-        join_waiting(s, v, now)
+        come_in(s, v, now)
         return
     replica = s.replica[s.rank[q].replica]
-    replica.intake = max(now, replica.intake) + pool.front_end + pool.front_end_token * visit.prompt
+    replica.intake = max(now, replica.intake) + _intake_time(s, s.rank[q].replica, visit.prompt)
     visit.state = INTAKE
     set_timer(s, replica.intake + pool.client, v)
 
@@ -135,7 +194,8 @@ def grant_leases(s: State, q: int, now: float) -> None:
     while not is_empty(s, rank.leasing):
         v = s.link[rank.leasing].next
         holder = s.visit[s.visit[v].lease]
-        blocks = blocks_for(holder.prompt + holder.handed, pool.block_size)
+        most = holder.limit - 1 if pool.reserve_output else 0
+        blocks = blocks_for(holder.prompt + holder.handed + most, pool.block_size)
         if blocks + pool.watermark > rank.free:
             break
         rank.free -= blocks
@@ -182,9 +242,12 @@ def finish_visit(s: State, v: int, now: float) -> None:
 
 @jit
 def never_fits(s: State, v: int) -> bool:
-    """Whether the KV store or the context length can never hold the engine visit ``v``."""
+    """Whether the KV store or the context length can never hold the engine visit ``v``, or no step its prompt."""
     visit = s.visit[v]
     pool = s.pool[visit.server]
+    whole = pool.whole_prompts and (pool.policy == CHUNKED or pool.policy == PREFILL_FIRST)
+    if whole and visit.prompt + visit.handed - visit.computed > pool.budget:
+        return True
     tokens = visit.prompt + visit.handed + visit.limit
     return bool(blocks_for(tokens - 1, pool.block_size) + pool.watermark > pool.blocks or tokens > pool.max_model_len)
 

@@ -7,7 +7,7 @@ import math
 
 from mist_dse.rows import ON_START
 from mist_dse.sim.engine import end_step, start_steps
-from mist_dse.sim.flow import arrive, finish_visit, fire, grant_leases, join_waiting, mark, release_ready, set_timer
+from mist_dse.sim.flow import arrive, come_in, finish_visit, fire, grant_leases, mark, release_ready, set_timer
 from mist_dse.sim.heap import heap_pop
 from mist_dse.sim.jit import entry, jit
 from mist_dse.sim.state import ARRIVAL, DIRTY, INTAKE, JOB_END, LANES, NONE, SETTLING, STEP_END, TIMER, State
@@ -66,7 +66,7 @@ def _ring(s: State, now: float) -> None:
     if item < 0:
         mark(s, -item - 1)
     elif s.visit[item].state == INTAKE:
-        join_waiting(s, item, now)
+        come_in(s, item, now)
     else:
         finish_visit(s, item, now)
 

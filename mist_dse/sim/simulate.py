@@ -35,12 +35,16 @@ def _check(servers: Servers, jobs: Jobs, requests: Requests) -> None:
     for engine_row, cost in zip(servers.engines, servers.costs, strict=True):
         if engine_row.policy == CHUNKED and engine_row.max_num_batched_tokens < engine_row.max_num_seqs:
             raise RowError("Engine.max_num_batched_tokens must be >= max_num_seqs under chunked batching")
+        if min(engine_row.stream_interval, engine_row.receive_interval) < 1:
+            raise RowError("Engine.stream_interval and receive_interval must be >= 1")
         if (
             len(cost.decode_step) <= engine_row.max_num_seqs
             or len(cost.sequence_time) <= engine_row.max_num_seqs
             or len(cost.token_time) < 2
         ):
             raise RowError("StepCost tables must cover S = 0..max_num_seqs and at least T = 0, 1")
+        if cost.shared_time.size and (engine_row.ranks < 2 or cost.shared_time.shape[0] != 2 or cost.shared_time.shape[1] < 2):
+            raise RowError("StepCost.shared_time needs an engine of two ranks or more, two rows and at least G = 0, 1")
     for station in servers.stations:
         if not (np.isfinite(min(station.rate, station.cap)) and min(station.rate, station.cap) > 0 and station.slots > 0):
             raise RowError("Station needs a positive finite rate or cap, and at least one slot")

@@ -4,11 +4,11 @@ A span's boundaries are ``lane.anchor + decode_span(k)``; the anchor stays while
 taking its steps one by one) leaves every boundary where it was. Only an engine with one rank and one lane spans.
 """
 
-from mist_dse.rows import STATIC
 from mist_dse.sim.cost import decode_span
 from mist_dse.sim.decoding import growth, steps_within
 from mist_dse.sim.jit import jit
 from mist_dse.sim.lanes import schedule_lane
+from mist_dse.sim.lists import is_empty
 from mist_dse.sim.state import State
 
 
@@ -20,8 +20,8 @@ def boundary(s: State, lane: int, g: int, steps: int) -> float:
 
 
 @jit
-def start_span(s: State, lane: int, g: int, now: float) -> None:
-    """Start as many decode steps as nothing planned interrupts; the first one's blocks are taken already.
+def start_span(s: State, lane: int, g: int, now: float, most: int) -> None:
+    """Start as many decode steps as nothing planned interrupts, at most ``most``; the first one's blocks are taken already.
 
     Where forming this step has freed blocks, the next one may admit: then it is one step.
     """
@@ -29,10 +29,12 @@ def start_span(s: State, lane: int, g: int, now: float) -> None:
     pool = s.pool[s.replica[row.replica].pool]
     if row.anchored == 0:
         row.anchor, row.anchored, row.taken, row.context = now, 1, 0, group.context
-    steps = s.visit[s.finish[g, 0]].finish - group.count
+    steps = min(s.visit[s.finish[g, 0]].finish - group.count, group.due - group.count, most)
+    if pool.receive_interval > 1 and not is_empty(s, s.rank[group.rank].inbox):
+        steps = min(steps, pool.receive_interval - s.replica[row.replica].since)
     if s.clock[0].skip == 0 or s.clock[0].freed:
         steps = 1
-    elif pool.policy != STATIC:
+    elif pool.grows:
         steps = 1 + steps_within(s, g, group.count + 1, steps - 1, pool.block_size)
     row.spanning, row.steps, group.grown = 1, steps, 1
     row.start = now
@@ -44,7 +46,7 @@ def grow_span(s: State, lane: int, g: int, steps: int) -> None:
     """Take the blocks of the first ``steps`` steps of the span that have not taken theirs."""
     row, group = s.lane[lane], s.group[g]
     pool = s.pool[s.replica[row.replica].pool]
-    if pool.policy != STATIC and steps > group.grown:
+    if pool.grows and steps > group.grown:
         rank, replica = s.rank[group.rank], s.replica[row.replica]
         rank.free -= growth(s, g, group.count + group.grown, steps - group.grown, pool.block_size)
         replica.peak_blocks = max(replica.peak_blocks, pool.blocks - rank.free)
@@ -73,13 +75,18 @@ def sync_span(s: State, lane: int, g: int, now: float) -> None:
 
 
 @jit
-def cut_span(s: State, lane: int, g: int, now: float) -> None:
-    """End the span at its first boundary that is not before ``now``: something may change there."""
+def cut_span(s: State, lane: int, g: int, now: float, every: int) -> None:
+    """End the span at its first boundary that is not before ``now``: something may change there.
+
+    ``every`` > 1: only where the steps since the replica looked are a multiple of it.
+    """
     row = s.lane[lane]
     if row.spanning == 0:
         return
-    steps = _started(s, lane, g, now)
-    if steps < row.steps:
-        row.steps = steps
-        schedule_lane(s, lane, boundary(s, lane, g, row.taken + steps))
+    steps = last = _started(s, lane, g, now)
+    if every > 1:
+        last += (every - (s.replica[row.replica].since + steps) % every) % every
+    if last < row.steps:
+        row.steps = last
+        schedule_lane(s, lane, boundary(s, lane, g, row.taken + last))
     grow_span(s, lane, g, steps)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mist_dse.rows import Jobs, Requests, Servers
+from mist_dse.rows import STATIC, Jobs, Requests, Servers
 
 
 def _record(integers: str, reals: str = "") -> np.dtype[np.void]:
@@ -31,25 +31,26 @@ REQUEST = _record(
     "arrival think admitted first_token last_token end",
 )
 POOL = _record(
-    "replicas ranks lanes policy router max_num_seqs budget threshold blocks block_size watermark reserve_full "
+    "replicas ranks lanes policy router max_num_seqs budget threshold blocks block_size watermark reserve_full grows "
+    "reserve_output whole_prompts stream_interval receive_interval wait_steps wait_tokens balance_steps waits "
     "max_model_len first_replica first_rank first_lane first_group turn token_at token_last decode_at sequence_at "
-    "attention_at knots knots_at asynchronous",
-    "front_end front_end_token client quad window_quad window read prefill_overhead mixing host_step host_sequence "
+    "attention_at shared_at shared_last knots knots_at asynchronous",
+    "front_end front_end_token front_end_output client quad window_quad window read prefill_overhead mixing host_step host_sequence "
     "host_prefill stage_share",
 )
 REPLICA = _record(
-    "pool dirty steps tokens peak_seqs peak_blocks peak_tokens",
+    "pool dirty steps tokens peak_seqs peak_blocks peak_tokens since postponed",
     "intake entrance busy pairs contexts",
 )
 RANK = _record(
-    "pool replica waiting leasing free running stalled load",
+    "pool replica waiting leasing inbox free running stalled load",
 )
 LANE = _record(
-    "replica slot spanning anchored taken steps context",
+    "replica slot spanning anchored taken steps context waits",
     "idle start end anchor",
 )
 GROUP = _record(
-    "rank running partial decodes context count grown members batch_blocks ending step_decodes step_fresh step_context "
+    "rank running partial dues due decodes context count grown members batch_blocks ending step_decodes step_fresh step_context "
     "step_tokens step_chunks step_done",
     "step_time step_pairs",
 )
@@ -58,7 +59,7 @@ STATION = _record(
     "rate cap latency attained last next done",
 )
 CLOCK = _record(
-    "clients next_request lanes dirty timers created admitted comers timers_at comers_at parts skip engines ready freed "
+    "clients next_request lanes dirty timers created admitted comers timers_at comers_at parts dues skip engines ready freed "
     "preempted ended patience",
     "now",
 )
@@ -74,6 +75,8 @@ ENTRY = _record(
 LINK = _record(
     "prev next",
 )
+ENDLESS = 2**62
+"""A count of steps that is never reached."""
 LANES, DIRTY, SETTLING = 0, 1, 2
 NONE, ARRIVAL, STEP_END, JOB_END, TIMER = -1, 0, 1, 2, 3
 """Kinds of event, in the order of one instant."""
@@ -97,7 +100,7 @@ class State(NamedTuple):
     residue: Any  # [groups, block_size] decoding visits by the step in which they need a block
     calendar: Any  # [3, lanes] LANES: heap of active lanes by end; DIRTY, SETTLING: replicas with a change
     entry: Any  # ENTRY: heaps of the stations, then of timers, then of later arrivals
-    link: Any  # LINK: visits, visits again (parts), then the sentinels of all lists
+    link: Any  # LINK: visits, visits again (parts), once more (dues), then the sentinels of all lists
 
 
 def _firsts(counts: list[int]) -> list[int]:
@@ -135,13 +138,18 @@ def _pools(servers: Servers) -> Any:
     ranks, lanes, groups, replicas = [], [], [], []
     for p, (engine, cost) in enumerate(zip(servers.engines, servers.costs, strict=True)):
         for name in ("replicas", "ranks", "lanes", "policy", "router", "max_num_seqs", "blocks", "block_size", "watermark", "reserve_full",
-                     "max_model_len", "front_end", "front_end_token", "client"):  # fmt: skip
+                     "reserve_output", "whole_prompts", "stream_interval", "receive_interval", "wait_steps", "wait_tokens", "balance_steps",
+                     "max_model_len", "front_end", "front_end_token", "front_end_output", "client"):  # fmt: skip
             pool[name][p] = getattr(engine, name)
+        batches, balances = engine.wait_steps > 0 and engine.wait_tokens > 0, engine.balance_steps > 0
+        pool["waits"][p] = batches if engine.ranks == 1 else balances
+        pool["grows"][p] = engine.policy != STATIC and not engine.reserve_output
         pool["budget"][p], pool["threshold"][p] = engine.max_num_batched_tokens, engine.long_prefill_threshold
         for name in ("quad", "window_quad", "window", "read", "prefill_overhead", "mixing", "host_step", "host_sequence", "host_prefill",
                      "asynchronous", "stage_share"):  # fmt: skip
             pool[name][p] = getattr(cost, name)
         pool["token_last"][p], pool["knots"][p] = len(cost.token_time) - 1, len(cost.knots)
+        pool["shared_last"][p] = cost.shared_time.shape[1] - 1
         replicas.append(engine.replicas)
         ranks.append(engine.replicas * engine.ranks)
         lanes.append(engine.replicas * engine.lanes)
@@ -156,6 +164,7 @@ TABLES = (
     ("sequence_at", "sequence_time"),
     ("attention_at", "decode_attention"),
     ("decode_at", "decode_step"),
+    ("shared_at", "shared_time"),
     ("knots_at", "knots"),
 )
 
@@ -187,6 +196,7 @@ def _engine_arrays(pool: Any) -> tuple[Any, Any, Any, Any]:
     lane["replica"] = np.repeat(np.arange(len(replica)), pool["lanes"][replica["pool"]])
     group["rank"] = np.repeat(np.arange(len(rank)), pool["lanes"][rank["pool"]])
     lane["slot"] = -1
+    group["due"] = ENDLESS
     return replica, rank, lane, group
 
 
@@ -208,15 +218,16 @@ def initial_state(servers: Servers, jobs: Jobs, requests: Requests, *, skip: boo
     station = _stations(servers, visit)
     clock = np.zeros(1, CLOCK).view(np.recarray)
     n, v, at_stations = len(requests.arrival), len(visit), int((visit["server"] >= len(pool)).sum())
-    clock["clients"], clock["skip"], clock["engines"], clock["parts"] = requests.clients, skip, len(pool), v
+    clock["clients"], clock["skip"], clock["engines"] = requests.clients, skip, len(pool)
+    clock["parts"], clock["dues"] = v, 2 * v
     clock["timers_at"], clock["comers_at"] = at_stations, at_stations + v + len(replica)
     clock["patience"] = 100_000 + 4 * int(jobs.prompt.sum() + jobs.emit.sum()) + 4 * (v + n)
     entries = at_stations + v + len(replica) + (n if requests.clients else 0)
-    sentinels = 2 * v + np.arange(2 * len(rank) + 2 * len(group) + len(station) + 1)
-    rank["waiting"], rank["leasing"], group["running"], group["partial"], station["queue"], clock["ready"] = np.split(
-        sentinels, np.cumsum([len(rank), len(rank), len(group), len(group), len(station)])
-    )
-    link = np.zeros(2 * v + len(sentinels), LINK).view(np.recarray)
+    sentinels = 3 * v + np.arange(3 * len(rank) + 3 * len(group) + len(station) + 1)
+    each = np.split(sentinels, np.cumsum([len(rank)] * 3 + [len(group)] * 3 + [len(station)]))
+    rank["waiting"], rank["leasing"], rank["inbox"] = each[:3]
+    group["running"], group["partial"], group["dues"], station["queue"], clock["ready"] = each[3:]
+    link = np.zeros(3 * v + len(sentinels), LINK).view(np.recarray)
     link["prev"] = link["next"] = np.arange(len(link))
     seqs, block = int(pool["max_num_seqs"].max(initial=1)), int(pool["block_size"].max(initial=1))
     return State(

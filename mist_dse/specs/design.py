@@ -14,7 +14,7 @@ from mist_dse.specs.pipeline import Pipeline
 STORAGE_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.53125, "mxfp4": 0.53125, "nvfp4": 0.5625}
 """Bytes per stored value, scales included (OCP MX: 32 values share 8 bits; NVFP4: 16 values share 8; int4: 32 share 8)."""
 
-BATCHING_POLICIES = ("static", "continuous", "chunked")
+BATCHING_POLICIES = ("static", "continuous", "chunked", "prefill_first")
 PACKINGS = ("fcfs",)
 ROUTERS = ("round_robin", "jsq")
 HANDOFF_MODES = ("whole", "layerwise")
@@ -59,8 +59,9 @@ class Batching:
     """How an engine forms its steps.
 
     ``static``: a batch runs until its longest member ends. ``continuous``: whole prompts first, decodes wait meanwhile.
-    ``chunked``: vLLM v1, decodes first, then prompt chunks within ``max_num_batched_tokens``. ``max_num_seqs`` caps the
-    sequences of one rank; ``long_prefill_threshold`` > 0 caps one request's chunk.
+    ``chunked``: vLLM v1, decodes first, then prompt chunks within ``max_num_batched_tokens``. ``prefill_first``: SGLang, prompt
+    chunks within it alone, decodes wait meanwhile. ``max_num_seqs`` caps the sequences of one rank;
+    ``long_prefill_threshold`` > 0 caps one request's chunk.
     """
 
     policy: str = "chunked"
@@ -81,34 +82,69 @@ class Batching:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineProfile:
-    """What an engine adds to the operators, in seconds and bytes (MODEL: engine profile).
+    """What an engine adds to the operators, in seconds and bytes.
 
     Host time of a step: ``host_step + host_sequence x sequences + host_prefill`` where a prefill runs;
-    ``async_scheduling``: step = max(device, host), else the sum. ``attention_factor`` and ``mixing_factor`` multiply decode
-    attention (always; in steps that also prefill). ``front_end`` + ``front_end_token`` x input tokens: serial intake, one
-    request at a time; ``client``: constant delay. KV memory = ``memory_fraction`` x visible memory - weights - ``reserve``;
-    ``watermark``: share of blocks kept free at admission; ``reserve_full_isl``: admit only if the whole prompt fits.
-    ``graph_sizes``: sequence counts that pure decode steps are padded to. ``first_token_from``: the pool that the user's
-    first token comes from in a disaggregated design. ``overlap``: share of communication hidden behind compute.
+    ``async_scheduling``: step = max(device, host), else the sum. What is left of a step beside its operators, on the device's
+    critical path: ``residue + residue_sequence x sequences``, and ``moe_layer_time`` per layer with routed experts (routing,
+    permutation, launches). ``linear_factor`` multiplies the
+    linear layers of decode steps, ``prefill_factor`` the whole of steps that prefill (decode attention aside), ``moe_factor``
+    routed experts, ``attention_factor`` decode attention (``mixing_factor`` once more in steps that also prefill);
+    ``quantise_saving`` s is saved per narrow product by fused quantisation.
+
+    ``front_end`` + ``front_end_token`` x input tokens: serial intake, one request at a time, beside ``front_end_output`` s per output
+    token that it streams; ``client``: constant delay.
+    KV memory = ``memory_fraction`` x visible memory - weights - ``reserve``, or ``memory_fraction`` x (visible memory - weights
+    - ``reserve``) where ``fraction_of_free``; ``watermark``: share of blocks kept free at admission; ``reserve_full_isl``: admit
+    only if the whole prompt fits; ``reserve_output``: only if prompt and output limit fit, so that nothing is ever preempted;
+    ``whole_prompts``: a prompt is never split. ``graph_sizes``: sequence counts that pure decode steps are padded to.
+
+    ``stream_interval``: output tokens per streamed message, so the user sees the first token with that one.
+    ``receive_interval``: steps between two looks at new requests while any runs. ``wait_steps``, ``wait_fraction``: prompts wait
+    until they fill that share of the token budget, at most so many steps. ``balance_steps``: with attention data
+    parallelism, prompts wait at most so many steps until every rank has one.
+
+    ``first_token_from``: the pool that the user's first token comes from in a disaggregated design. ``overlap``: share of
+    communication hidden behind compute. ``family``, ``built``, ``accelerators``, ``models``: the engine, the ISO date of the first
+    build, the accelerators and the kind of models (dense, moe, mla) that the profile stands for (none named: all).
     """
 
     name: str
+    family: str = ""
+    built: str = ""
+    accelerators: tuple[str, ...] = ()
+    models: str = ""
     host_step: float = 0.0
     host_sequence: float = 0.0
     host_prefill: float = 0.0
     async_scheduling: bool = False
+    residue: float = 0.0
+    residue_sequence: float = 0.0
+    moe_layer_time: float = 0.0
     linear_factor: float = 1.0
+    prefill_factor: float = 1.0
+    moe_factor: float = 1.0
     attention_factor: float = 1.0
     mixing_factor: float = 1.0
+    quantise_saving: float = 0.0
     overlap: float = 0.0
     front_end: float = 0.0
     front_end_token: float = 0.0
+    front_end_output: float = 0.0
     client: float = 0.0
     block_size: int = 16
     memory_fraction: float = 0.9
+    fraction_of_free: bool = False
     reserve: float = 4e9
     watermark: float = 0.0
     reserve_full_isl: bool = True
+    reserve_output: bool = False
+    whole_prompts: bool = False
+    stream_interval: int = 1
+    receive_interval: int = 1
+    wait_steps: int = 0
+    wait_fraction: float = 0.0
+    balance_steps: int = 0
     graph_sizes: tuple[int, ...] = ()
     max_model_len: int | None = None
     first_token_from: str = "prefill"
@@ -116,11 +152,61 @@ class EngineProfile:
 
     def __post_init__(self) -> None:
         not_negative(self, host_step=self.host_step, host_sequence=self.host_sequence, host_prefill=self.host_prefill,
-                     front_end=self.front_end, front_end_token=self.front_end_token, client=self.client, reserve=self.reserve)  # fmt: skip
-        positive(self, linear_factor=self.linear_factor, attention_factor=self.attention_factor, mixing_factor=self.mixing_factor,
-                 block_size=self.block_size, max_model_len=self.max_model_len)  # fmt: skip
-        fraction(self, memory_fraction=self.memory_fraction, watermark=self.watermark, overlap=self.overlap)
+                     residue=self.residue, residue_sequence=self.residue_sequence, moe_layer_time=self.moe_layer_time,
+                     quantise_saving=self.quantise_saving, front_end=self.front_end, front_end_token=self.front_end_token,
+                     front_end_output=self.front_end_output, client=self.client, reserve=self.reserve, wait_steps=self.wait_steps,
+                     balance_steps=self.balance_steps)  # fmt: skip
+        positive(self, linear_factor=self.linear_factor, prefill_factor=self.prefill_factor, moe_factor=self.moe_factor,
+                 attention_factor=self.attention_factor, mixing_factor=self.mixing_factor, block_size=self.block_size,
+                 stream_interval=self.stream_interval, receive_interval=self.receive_interval,
+                 max_model_len=self.max_model_len)  # fmt: skip
+        fraction(
+            self, memory_fraction=self.memory_fraction, watermark=self.watermark, overlap=self.overlap, wait_fraction=self.wait_fraction
+        )
         one_of(self, ("prefill", "decode"), first_token_from=self.first_token_from)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speculation:
+    """Speculative decoding: a step verifies ``draft_tokens`` guesses per sequence, each accepted with probability ``acceptance``.
+
+    Mean tokens out of a step: (1 - a^(g + 1)) / (1 - a), the guesses accepted before the first refusal and one of the step's own
+    (Leviathan et al. 2023, arXiv 2211.17192, eq. 1). ``draft_share``: seconds of one draft step over those of the model's plain
+    decode step (Leviathan's cost coefficient); None = a module of one layer and the output head (multi-token prediction).
+
+    >>> Speculation(draft_tokens=1, acceptance=0.8).emitted
+    1.8
+    """
+
+    draft_tokens: int
+    acceptance: float
+    draft_share: float | None = None
+
+    def __post_init__(self) -> None:
+        positive(self, draft_tokens=self.draft_tokens)
+        not_negative(self, draft_share=self.draft_share)
+        if not 0 < self.acceptance < 1:
+            raise SpecError(f"Speculation.acceptance is {self.acceptance}: must lie between 0 and 1, both excluded")
+
+    @classmethod
+    def of_length(cls, draft_tokens: int, length: float, **rest: float | None) -> "Speculation":
+        """With the acceptance at which a step emits ``length`` tokens in the mean, the figure that engines log.
+
+        >>> round(Speculation.of_length(3, 2.5).acceptance, 3)  # 1 + 0.691 + 0.691^2 + 0.691^3 = 2.5
+        0.691
+        """
+        if not 1 < length < draft_tokens + 1:
+            raise SpecError(f"accepted length is {length}: must lie between 1 and draft_tokens + 1 = {draft_tokens + 1}, both excluded")
+        low, high = 0.0, 1.0
+        while high - low > 1e-12:
+            middle = 0.5 * (low + high)
+            low, high = (low, middle) if cls(draft_tokens=draft_tokens, acceptance=middle).emitted > length else (middle, high)
+        return cls(draft_tokens=draft_tokens, acceptance=high, **rest)
+
+    @property
+    def emitted(self) -> float:
+        """Mean tokens that a step emits per sequence."""
+        return sum(self.acceptance**guess for guess in range(self.draft_tokens + 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +227,7 @@ class Pool:
     batching: Batching = Batching()
     router: str = "round_robin"
     node: int | None = None
+    speculation: Speculation | None = None
 
     def __post_init__(self) -> None:
         positive(self, replicas=self.replicas)
@@ -157,6 +244,11 @@ class Pool:
             raise SpecError(
                 f"Pool {self.name}: pp is {self.parallelism.pp}, which does not divide the {self.model.layers} layers of {self.model.name}"
             )
+
+    @property
+    def verified(self) -> int:
+        """Tokens that a decode step computes per sequence: one, and the guesses that it verifies."""
+        return 1 if self.speculation is None else self.speculation.draft_tokens + 1
 
     @property
     def devices(self) -> int:

@@ -4,6 +4,7 @@ Peaks are dense (no sparsity). Link bandwidths are per device and per direction.
 (`Topology`), an accelerator only names the scale-up link that its baseboard carries.
 """
 
+import math
 from dataclasses import dataclass, fields
 from itertools import pairwise
 
@@ -11,6 +12,13 @@ from mist_dse.specs._check import SpecError, fraction, not_negative, one_of, pos
 
 COMPUTE_DTYPES = ("fp32", "tf32", "bf16", "fp8", "int8", "fp4")
 """Datatypes that an accelerator may have matrix units for."""
+
+OPERATOR_FAMILIES = (
+    "gemm", "attention_prefill", "attention_decode", "latent_prefill", "latent_decode", "linear_prefill", "linear_decode",
+    "sparse_prefill", "sparse_decode", "indexer", "moe", "elementwise",
+)  # fmt: skip
+"""Kinds of operator that share coefficients; latent: attention with compressed keys and values (MLA), linear: gated delta-net,
+sparse: latent attention to selected tokens (DSA), indexer: what selects them."""
 
 _WIDER = {"fp4": "fp8", "fp8": "bf16", "int8": "bf16", "bf16": "tf32", "tf32": "fp32"}
 
@@ -66,10 +74,15 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorFit:
-    """Fitted time of one operator family: ``t = overhead + max(FLOP/(compute peak), bytes/(memory bandwidth))``.
+    """Fitted time of one operator family, a roofline with a soft corner and three linear terms.
 
-    ``family``: gemm, attention_prefill, attention_decode, moe, elementwise. ``dtype``: a compute datatype.
-    ``overhead`` s per call, ``compute`` and ``memory`` are fractions of the datasheet peaks.
+    ``t = overhead + soft_max(FLOP/(compute peak), bytes/(memory bandwidth)) + item items + depth steps + group groups``
+
+    ``family``: one of `OPERATOR_FAMILIES`. ``dtype``: a compute datatype; ``storage``: what weights or KV cache are kept in where
+    that sets a kernel apart (empty: as computed); ``engine``: whose kernels; ``kernel``: one of them by name, empty for all
+    together. ``overhead`` s per call, ``compute`` and ``memory`` fractions of the datasheet peaks, ``sharpness`` of the corner
+    (inf: the maximum), ``item``, ``depth``, ``group`` s each. ``provenance``: fitted, borrowed from NAME, class default or
+    datasheet. ``error``: median relative error on shapes held out of the fit, None if unknown.
     """
 
     family: str
@@ -78,10 +91,69 @@ class OperatorFit:
     compute: float
     memory: float
     source: str
+    sharpness: float = math.inf
+    item: float = 0.0
+    depth: float = 0.0
+    group: float = 0.0
+    storage: str = ""
+    engine: str = ""
+    kernel: str = ""
+    provenance: str = "fitted"
+    error: float | None = None
 
     def __post_init__(self) -> None:
-        not_negative(self, overhead=self.overhead)
+        not_negative(self, overhead=self.overhead, item=self.item, depth=self.depth, group=self.group)
         positive(self, compute=self.compute, memory=self.memory)
+        if not self.sharpness >= 1:
+            raise SpecError(f"OperatorFit.sharpness is {self.sharpness}: must be >= 1, inf for a plain maximum")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectiveFit:
+    """Fitted time of one collective over the scale-up link: ``t = soft_max(latency, size / bandwidth) + root sqrt(size)``.
+
+    ``kind``: all_reduce, all_gather, reduce_scatter, all_to_all (``size`` bytes per device, of which all end with all), or what
+    an expert exchange is called. ``devices`` that take part. The root is what a pipeline of chunks costs beside its ends
+    (``2 sqrt(latency per chunk x size / bandwidth)`` at the best chunk); ``sharpness`` 1 adds latency and wire time, inf takes
+    the greater. ``library``, ``kernel`` and ``version``: whose.
+    """
+
+    kind: str
+    devices: int
+    latency: float
+    root: float
+    bandwidth: float
+    sharpness: float = 1.0
+    library: str = ""
+    kernel: str = ""
+    version: str = ""
+    provenance: str = "fitted"
+    error: float | None = None
+
+    def __post_init__(self) -> None:
+        not_negative(self, latency=self.latency, root=self.root)
+        positive(self, bandwidth=self.bandwidth, devices=self.devices)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductTable:
+    """How measured products differ from their fit: log(measured / fitted) over (n, k, rows), in hundredths.
+
+    ``hundredths``: int8 bytes of that array in C order; axes ascend. Bytes, not an array, so that specs compare and hash.
+    """
+
+    dtype: str
+    storage: str
+    engine: str
+    n: tuple[int, ...]
+    k: tuple[int, ...]
+    rows: tuple[int, ...]
+    hundredths: bytes
+
+    def __post_init__(self) -> None:
+        shape = (len(self.n), len(self.k), len(self.rows))
+        if len(self.hundredths) != math.prod(shape) or min(shape) < 2:
+            raise SpecError(f"ProductTable.hundredths has {len(self.hundredths)} values for axes of {shape}: each axis needs 2 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +179,8 @@ class Accelerator:
     tdp: float | None = None
     idle_power: float | None = None
     operators: tuple[OperatorFit, ...] = ()
+    collectives: tuple[CollectiveFit, ...] = ()
+    tables: tuple[ProductTable, ...] = ()
     source: str = ""
     confidence: str = ""
 

@@ -12,7 +12,7 @@ from mist_dse.rows import Ints, Jobs, Requests, Servers, Station
 from mist_dse.specs._check import SpecError
 from mist_dse.specs.design import Design, Handoff, Pool
 from mist_dse.specs.evaluation import Infeasible
-from mist_dse.stages.decode import decode_slot, whole_slot
+from mist_dse.stages.decode import context_lag, decode_slot, whole_slot
 from mist_dse.stages.handoff import handoff_slots, handoff_station, mismatch
 from mist_dse.stages.kinds import KINDS
 from mist_dse.stages.pool import PoolRow, lower_pool
@@ -62,7 +62,9 @@ def lower(design: Design, requests: Requests, *, pool_row: Callable[..., PoolRow
     longest = int(requests.input_tokens.max(initial=1))
     found: list[PoolRow] = []
     for pool in design.pools:
-        row = pool_row(pool, design.topology, role=_role(roles, pool), longest=longest)
+        role = _role(roles, pool)
+        lag = 0.0 if role == "prefill" else context_lag(requests, pool.speculation)
+        row = pool_row(pool, design.topology, role=role, longest=longest, lag=lag)
         if isinstance(row, Infeasible):
             return row
         found.append(row)
@@ -91,10 +93,11 @@ def visit_table(design: Design, roles: Roles, requests: Requests) -> tuple[Jobs,
     names, count = [pool.name for pool in design.pools], len(requests.input_tokens)
     first, second = names.index(roles.prefill.name), names.index(roles.decode.name)
     if roles.colocated:
-        return jobs((whole_slot(requests, server=first, stage=roles.prefill_stage),), (), count)
+        whole = whole_slot(requests, server=first, stage=roles.prefill_stage, speculation=roles.decode.speculation)
+        return jobs((whole,), (), count)
     known = roles.prefill.engine.first_token_from == "prefill"
     start = prefill_slot(requests, server=first, stage=roles.prefill_stage, answers=known)
-    end = decode_slot(requests, server=second, stage=roles.decode_stage, first_token_known=known)
+    end = decode_slot(requests, server=second, stage=roles.decode_stage, first_token_known=known, speculation=roles.decode.speculation)
     moves, links = handoff_slots(roles.prefill, requests, server=len(names), mode=_handoff(design, roles).mode, present=end.present)
     return jobs((start, *moves, end), links, count)
 

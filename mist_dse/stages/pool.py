@@ -32,8 +32,9 @@ class PoolRow(NamedTuple):
     provenance: dict[str, Any]
 
 
-def lower_pool(pool: Pool, topology: Topology, *, role: str, longest: int) -> PoolRow | Infeasible:
-    """The rows of one pool. ``longest``: longest prompt in the requests, which whole-prompt policies must tabulate.
+def lower_pool(pool: Pool, topology: Topology, *, role: str, longest: int, lag: float = 0.0) -> PoolRow | Infeasible:
+    """The rows of one pool. ``longest``: longest prompt in the requests, which whole-prompt policies must tabulate; ``lag``:
+    `stages.decode.context_lag` of its visits.
 
     `Infeasible` where weights leave no room for KV or one engine is larger than the topology; ``SpecError`` for a model that
     generates nothing or context parallelism, which has no model here.
@@ -47,7 +48,7 @@ def lower_pool(pool: Pool, topology: Topology, *, role: str, longest: int) -> Po
         return blocks
     limit = pool.engine.max_model_len or pool.model.max_context or UNKNOWN_CONTEXT
     held = min(limit, blocks * pool.engine.block_size)
-    cost = step_cost(pool, topology, longest=longest, max_len=held)
+    cost = step_cost(pool, topology, longest=longest, max_len=held, lag=lag)
     return PoolRow(_engine(pool, role, blocks, held), cost, step_slopes(pool, topology, cost), dict(provenance(pool)))
 
 
@@ -71,4 +72,17 @@ def _engine(pool: Pool, role: str, blocks: int, held: int) -> Engine:
         long_prefill_threshold=batching.long_prefill_threshold, blocks=blocks, block_size=profile.block_size,
         watermark=math.floor(profile.watermark * blocks), reserve_full=profile.reserve_full_isl, max_model_len=held,
         front_end=float(front_end), front_end_token=float(per_token), client=float(client),
+        front_end_output=0.0 if role == "decode" else profile.front_end_output * _emitted(pool), reserve_output=profile.reserve_output,
+        whole_prompts=profile.whole_prompts, stream_interval=profile.stream_interval, receive_interval=profile.receive_interval,
+        wait_steps=profile.wait_steps, wait_tokens=_wait_tokens(pool), balance_steps=profile.balance_steps,
     )  # fmt: skip
+
+
+def _emitted(pool: Pool) -> float:
+    """Tokens that a decode step emits per sequence."""
+    return 1.0 if pool.speculation is None else pool.speculation.emitted
+
+
+def _wait_tokens(pool: Pool) -> int:
+    """The share of the token budget in tokens; the slack keeps 0.1 x 30 at 3."""
+    return math.ceil(pool.engine.wait_fraction * pool.batching.max_num_batched_tokens - 1e-9)

@@ -48,8 +48,8 @@ def about(row: Row) -> Entry:
     return {"confidence": row.get("confidence"), "verified": row.get("verified"), "note": row.get("note")}
 
 
-def accelerator(row: Row, fits: list[Row]) -> tuple[str, Entry]:
-    """One accelerator, with the operators fitted for it."""
+def accelerator(row: Row) -> tuple[str, Entry]:
+    """One accelerator."""
     name, link = names.ACCELERATORS[row["name"]]
     rates = {"fp32": "fp32_flops", "tf32": "tf32_flops", "bf16": "bf16_flops", "fp8": "fp8_flops", "int8": "int8_ops", "fp4": "fp4_flops"}
     peaks = clean({dtype: amount(row[column], "FLOP/s") for dtype, column in rates.items()})
@@ -67,10 +67,9 @@ def accelerator(row: Row, fits: list[Row]) -> tuple[str, Entry]:
         "nic": amount(row["nic_Bps_per_dir"], "B/s"),
         "tdp": amount(row["tdp_W"], "W"),
         "idle_power": amount(row["idle_W"], "W"),
-        "operators": [operator(fit) for fit in fits if fit["accelerator"] == name],
     }
     present = [*(f"peaks.{dtype}" for dtype in peaks), *clean(entry)]
-    said = sources(row, [key for key in present if key not in ("aliases", "vendor", "year", "peaks", "operators")])
+    said = sources(row, [key for key in present if key not in ("aliases", "vendor", "year", "peaks")])
     if name in names.IDLE_SOURCES:
         said = ({"default": said} if isinstance(said, str) else said) | {"idle_power": names.IDLE_SOURCES[name]}
     note = {"note": "; ".join(filter(None, [row["note"], link_note(row, domain)]))}
@@ -82,19 +81,6 @@ def link_note(row: Row, domain: int) -> str:
     if domain != int(row["scaleup_domain"]):
         return f"the optional NVLink bridge of a pair is not modelled: {row['scaleup_link']}"
     return "link of the device that it resembles" if row["name"].startswith("RAGO") else ""
-
-
-def operator(fit: Row) -> Entry:
-    """One fitted operator."""
-    error = f", median error {fit['median_error_pct']}%" if fit["median_error_pct"] else ""
-    return {
-        "family": fit["family"],
-        "dtype": fit["dtype"],
-        "overhead": f"{fit['overhead_us']} us",
-        "compute": float(fit["compute"]),
-        "memory": float(fit["memory"]),
-        "source": f"fit to aiconfigurator 0.12 operator tables (Apache-2.0), {fit['kernels']} kernels{error}",
-    }
 
 
 def host(row: Row) -> tuple[str, Entry]:
@@ -169,7 +155,7 @@ def model(row: Row) -> tuple[str, Entry]:
     """One model's shape; counts that follow from it are left to the code."""
     entry: Entry = {"aliases": names.MODEL_ALIASES.get(row["name"])}
     for field in fields(ModelSpec):
-        text = row.get(field.name, "")
+        text = names.NATIVE_DTYPES.get(row["name"], row[field.name]) if field.name == "native_dtype" else row.get(field.name, "")
         if text == "" or field.name in ("name", "source", "confidence", "verified", "note"):
             continue
         value = text if field.type is str else bool(int(text)) if field.type is bool else int(text)

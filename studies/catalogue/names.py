@@ -155,6 +155,14 @@ MODEL_ALIASES = {
 }
 """Names that measurements use for a model of the same shape."""
 
+FP8_RELEASE = "bf16 (fp8 release: 128x128 block scales)"
+NATIVE_DTYPES = dict.fromkeys(
+    ("qwen3-235b-a22b", "qwen3-30b-a3b", "qwen3-coder-480b-a35b", "qwen3.5-35b-a3b", "qwen3.5-122b-a10b", "qwen3.5-397b-a17b", "glm-5"),
+    FP8_RELEASE,
+)
+"""Releases beside the native bf16 that the tables do not list: ``quantization_config.weight_block_size`` [128, 128] of the makers' FP8
+checkpoints. An fp8 deployment of these computes with fp8 block kernels."""
+
 PROVIDERS = {
     "AWS p5.48xlarge": "aws",
     "AWS": "aws",

@@ -27,11 +27,10 @@ def rows(path: Path) -> list[entries.Row]:
 def catalogue(folder: Path) -> dict[str, list[tuple[str, entries.Entry]]]:
     """All entries by group."""
     devices = {row["name"]: row for row in rows(folder / "accelerators.csv")}
-    fits = rows(HERE / "operator_fits.csv")
     links = [entries.link(row) for row in rows(folder / "links.csv") if row["name"] in names.LINKS]
     tiers = [row for row in rows(folder / "memory_tiers.csv") if row["latency_s"] and (row["read_bw_Bps"] or row["read_bw_effective_Bps"])]
     return {
-        "accelerator": [entries.accelerator(devices[name], fits) for name in names.ACCELERATORS],
+        "accelerator": [entries.accelerator(devices[name]) for name in names.ACCELERATORS],
         "host": [entries.host(row) for row in rows(folder / "hosts.csv")],
         "link": links + [entries.own_link(name, devices) for name in names.OWN_LINKS],
         "tier": [entries.tier(row) for row in tiers],

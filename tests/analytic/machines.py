@@ -32,6 +32,16 @@ def cost(**changes: Any) -> StepCost:
     return row._replace(**changes)
 
 
+def sharing(ranks: int) -> StepCost:
+    """`cost` with half of the weights and FLOP in work that all ranks share."""
+    row, tokens = cost(), np.arange(4 * TOKENS + 1, dtype=float)
+    shared = np.where(tokens > 0, 2.5e-4 + 0.5 * np.maximum(WEIGHTS / BANDWIDTH, FLOP * tokens / ranks / PEAK), 0.0)
+    own = np.where(row.token_time > 0, 0.5 * row.token_time, 0.0)
+    s = np.arange(SEQUENCES + 1)
+    step = np.where(s > 0, own[s] + row.sequence_time, 0.0)[:, None] + row.decode_attention
+    return row._replace(token_time=own, decode_step=step, shared_time=np.stack([shared, 1.1 * shared]))
+
+
 def load() -> Load:
     """Slopes of `cost` at speed of light (a third faster) and as charged."""
     return Load(

@@ -4,7 +4,7 @@ from hypothesis import given, settings, strategies as st
 
 from mist_dse.analytic.bound import bound, lindley, station_time
 from mist_dse.analytic.step import step_time
-from mist_dse.rows import CHUNKED, COMPLETED, CONTINUOUS, JOIN_SHORTEST_QUEUE, STATIC, Records, Station
+from mist_dse.rows import CHUNKED, COMPLETED, CONTINUOUS, JOIN_SHORTEST_QUEUE, PREFILL_FIRST, STATIC, Records, Station
 from tests.analytic import machines
 from tests.endless import simulate
 from tests.strategies import Case, rough_cases
@@ -46,6 +46,8 @@ POOLS = [
     {"policy": STATIC, "max_num_seqs": 16},
     {"policy": CHUNKED, "ranks": 2, "front_end": 2e-3, "front_end_token": 1e-5, "client": 0.02},
     {"policy": CHUNKED, "lanes": 2},
+    {"policy": PREFILL_FIRST, "max_num_batched_tokens": 512, "receive_interval": 30},
+    {"policy": CHUNKED, "whole_prompts": True, "reserve_output": True, "stream_interval": 10, "wait_steps": 20, "wait_tokens": 1843},
 ]
 
 
@@ -55,6 +57,19 @@ def test_law_10_bound_is_below_simulation(changes, rate):
     asked = machines.drawn(400, rate)
     step = machines.cost(stage_share=0.5) if changes.get("lanes") else None
     assert_admissible(machines.colocated(step=step, **changes), machines.chat(asked), asked)
+
+
+@pytest.mark.parametrize("policy", [CHUNKED, CONTINUOUS, PREFILL_FIRST, STATIC])
+@pytest.mark.parametrize("rate", [2.0, 60.0])
+def test_law_10_where_ranks_share_work(policy, rate):
+    from tests.analytic.slopes import with_slopes
+
+    asked = machines.drawn(400, rate)
+    servers = with_slopes(machines.colocated(step=machines.sharing(4), ranks=4, policy=policy))
+    floors, records = assert_admissible(servers, machines.chat(asked), asked)
+    if rate < 10 and policy == CHUNKED:  # nearly alone: a floor that knows of the shared part is near
+        spans = (records.last_token - records.first_token) / np.maximum(asked.output_tokens - 1, 1)
+        assert np.nanmean(floors.tpot) > 0.8 * spans.mean()
 
 
 @pytest.mark.parametrize("first_token_from", ["prefill", "decode"])
@@ -98,6 +113,17 @@ def test_a_lone_request_is_exact_to_its_last_token():
     assert floors.e2e[0] == pytest.approx(records.end[0], rel=1e-9)
     assert floors.tpot[0] == pytest.approx((records.last_token[0] - records.first_token[0]) / 49, rel=1e-9)
     assert floors.makespan == pytest.approx(records.makespan, rel=1e-9)
+
+
+@pytest.mark.parametrize("tokens", [4, 10, 50])
+def test_a_lone_request_is_exact_to_its_first_message(tokens):
+    """Messages of 10 tokens: TTFT is that of the 10th token (of the last, if there are fewer), TPOT counts from there."""
+    asked = machines.requests([0.0], 1000, tokens)
+    floors, records = assert_admissible(machines.colocated(stream_interval=10), machines.chat(asked), asked)
+    plain = simulate(machines.colocated(), machines.chat(asked._replace(output_tokens=np.array([min(tokens, 10)]))), asked)
+    assert records.first_token[0] == pytest.approx(plain.last_token[0], rel=1e-12)
+    assert floors.ttft[0] == pytest.approx(records.first_token[0], rel=1e-9)
+    assert floors.tpot[0] == pytest.approx((records.last_token[0] - records.first_token[0]) / (tokens - 1), rel=1e-9, abs=1e-15)
 
 
 def test_lindley_of_two_queues_by_hand():

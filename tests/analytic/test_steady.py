@@ -4,7 +4,7 @@ import pytest
 from mist_dse.analytic import Variants, bound, colocated, combine, demand, engine_traffic, pool_demand, pool_steady, saturated, steady
 from mist_dse.analytic.demand import station_demand
 from mist_dse.analytic.traffic import visit_traffic
-from mist_dse.rows import CHUNKED, CONTINUOUS, JOIN_SHORTEST_QUEUE, STATIC, Station
+from mist_dse.rows import CHUNKED, CONTINUOUS, JOIN_SHORTEST_QUEUE, PREFILL_FIRST, STATIC, Station
 from mist_dse.sim.simulate import simulate
 from tests.analytic import machines
 
@@ -48,6 +48,37 @@ def test_against_the_simulator(policy, replicas, rho):
         assert found == pytest.approx(true, rel=limit)
 
 
+@pytest.mark.parametrize("rho", [0.1, 0.3, 0.6])
+def test_against_the_simulator_where_ranks_share_work(rho):
+    servers = machines.colocated(step=machines.sharing(4), ranks=4)
+    asked = at_load(rho, servers, machines.chat)
+    for found, true, limit in zip(
+        predicted(servers, machines.chat(asked), asked), measured(servers, machines.chat(asked), asked), LIMITS[rho], strict=True
+    ):
+        assert found == pytest.approx(true, rel=2 * limit)
+
+
+WAYS = [
+    {"stream_interval": 10},
+    {"receive_interval": 30},
+    {"wait_steps": 40, "wait_tokens": 2000},
+    {"policy": PREFILL_FIRST},
+    {"whole_prompts": True, "reserve_output": True, "max_num_batched_tokens": 32768},
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: next(iter(way)))
+@pytest.mark.parametrize("rho", [0.1, 0.3, 0.6])
+def test_engines_own_ways_against_the_simulator(way, rho):
+    """Mean TTFT within a quarter (the first three ways multiply it by 3 to 7); TPOT and E2E within what holds without them."""
+    servers = machines.colocated(**way)
+    asked = at_load(rho, servers, machines.chat)
+    found, true = predicted(servers, machines.chat(asked), asked), measured(servers, machines.chat(asked), asked)
+    assert found[0] == pytest.approx(true[0], rel=0.25)
+    assert found[2] == pytest.approx(true[2], rel=LIMITS[rho][2])
+    assert found[4] == pytest.approx(true[4], rel=LIMITS[rho][4])
+
+
 @pytest.mark.parametrize("rho", LIMITS)
 @pytest.mark.parametrize("first_token_from", ["prefill", "decode"])
 def test_two_pools_against_the_simulator(first_token_from, rho):
@@ -63,7 +94,7 @@ def test_two_pools_against_the_simulator(first_token_from, rho):
         assert found == pytest.approx(true, rel=limit)
 
 
-@pytest.mark.parametrize("policy", [CHUNKED, CONTINUOUS, STATIC])
+@pytest.mark.parametrize("policy", [CHUNKED, CONTINUOUS, PREFILL_FIRST, STATIC])
 def test_an_idle_system_is_the_bound(policy):
     asked = machines.requests(np.arange(1, 51) * 1000.0, 1000, 100)
     servers = machines.colocated(policy=policy)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,19 @@ def test_public_names_are_few_and_all_there() -> None:
     assert [name for name in mist_dse.__all__ if not hasattr(mist_dse, name)] == []
 
 
-def test_the_wheel_takes_conf_along() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"] == {"conf": "mist_dse/conf"}
+def test_the_wheel_holds_code_data_and_conf(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, capture_output=True, check=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    sizes = {item.filename: item.file_size for item in zipfile.ZipFile(wheel).infolist()}
+    package, conf = ROOT / "mist_dse", ROOT / "conf"
+    files = [path for folder in (package, conf) for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    wanted = {f"mist_dse/{path.relative_to(package if package in path.parents else ROOT).as_posix()}" for path in files}
+    assert {"mist_dse/data/operators.csv", "mist_dse/conf/benchmark/inferencex.yaml", "mist_dse/py.typed"} <= wanted
+    assert wanted - set(sizes) == set()
+    fitted = {name: size for name, size in sizes.items() if name.startswith("mist_dse/data/") and "/workloads/" not in name}
+    assert sum(fitted.values()) <= 4e6, fitted  # what is derived from measurements stays compact
 
 
 @pytest.mark.parametrize("name", ["LICENSE", "README.md", "ARCHITECTURE.md", "CHANGELOG.md"])

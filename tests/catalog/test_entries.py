@@ -76,7 +76,7 @@ def test_every_quantity_is_written_with_its_unit(group: str, name: str) -> None:
 def test_enough_of_everything() -> None:
     assert len(CATALOG.names("accelerator")) >= 25
     assert {"node_1", "hgx_pair", "rack_4x8", "cluster_32x8", "nvl72_rack", "nvl72_x4", "pcie_node_8"} <= set(CATALOG.names("topology"))
-    assert {"generic", "vllm", "vllm_sync", "sglang", "trtllm"} == set(CATALOG.names("engine"))
+    assert {"generic", "vllm", "vllm_sync", "sglang", "trtllm"} <= set(CATALOG.names("engine"))
     assert {"tp1_colocated", "tp2_colocated", "tp4_colocated", "tp8_colocated", "disagg_2x4"} <= set(CATALOG.names("design"))
 
 

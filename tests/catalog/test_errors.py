@@ -73,7 +73,7 @@ def test_unknown_accelerators_offer_the_nearest(name: str, best: str) -> None:
 
 
 def test_a_name_like_no_other_lists_what_there_is() -> None:
-    assert "valid: generic, sglang, trtllm, vllm, vllm_sync" in message(CATALOG.engine, "zzz")
+    assert f"valid: {', '.join(CATALOG.names('topology'))}" in message(CATALOG.topology, "zzz")
 
 
 @pytest.mark.parametrize(

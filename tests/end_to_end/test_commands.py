@@ -26,6 +26,9 @@ def test_evaluate_prints_the_keys_of_the_interface(mist_dse) -> None:
     assert latencies | rates | costs <= set(result["metrics"])
     assert result["completed"] == 200
     assert result["metrics"]["accelerators"] == 1
+    assert set(result["prediction_interval"]) == latencies
+    assert all(low < high for low, high in result["prediction_interval"].values())
+    assert set(result["provenance"]["prediction_interval"]) == {"ttft", "tpot", "e2e"}
 
 
 def test_formats_agree(mist_dse) -> None:

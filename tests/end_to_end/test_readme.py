@@ -1,28 +1,44 @@
-"""The README shows what its commands print, to the last printed digit."""
+"""The README shows what its commands print, to the last printed digit; ``python -m tests.end_to_end.test_readme`` writes it anew."""
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 README = Path(__file__).parents[2] / "README.md"
+BLOCK = re.compile(r"```console\n\$ (mist-dse [^\n]*(?:\\\n[^\n]*)*)\n(.*?)```", re.DOTALL)
 
 
-def blocks(text: str) -> list[tuple[str, str]]:
+def words(command: str) -> list[str]:
+    """What follows ``mist-dse`` in a command that may stand on several lines."""
+    return shlex.split(command.replace("\\\n", " "))[1:]
+
+
+def examples() -> list[tuple[str, str]]:
     """(command, output) of every console block that starts with a command of ours."""
-    found = re.findall(r"```console\n\$ (mist-dse [^\n]*(?:\\\n[^\n]*)*)\n(.*?)```", text, re.DOTALL)
-    return [(command.replace("\\\n", " "), output) for command, output in found]
+    return BLOCK.findall(README.read_text(encoding="utf-8")) if README.exists() else []
+
+
+def renewed(found: re.Match[str]) -> str:
+    """The block with what its command prints today."""
+    done = subprocess.run([sys.executable, "-m", "mist_dse.app", *words(found[1])], capture_output=True, text=True, check=True)
+    return f"```console\n$ {found[1]}\n{done.stdout}```"
 
 
 def test_the_readme_is_one_screen_with_an_example() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 70
-    assert blocks(text)
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 70
+    assert examples()
 
 
-@pytest.mark.parametrize(("command", "output"), blocks(README.read_text(encoding="utf-8")) if README.exists() else [])
+@pytest.mark.parametrize(("command", "output"), examples())
 def test_every_example_prints_what_the_readme_shows(mist_dse, command: str, output: str) -> None:
-    done = mist_dse(*shlex.split(command)[1:])
+    done = mist_dse(*words(command))
     assert done.returncode == 0, done.stderr
     assert done.stdout == output
+
+
+if __name__ == "__main__":
+    README.write_text(BLOCK.sub(renewed, README.read_text(encoding="utf-8")), encoding="utf-8")

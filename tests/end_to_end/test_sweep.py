@@ -102,6 +102,7 @@ def test_constraints_of_the_command_line_hold_on_the_front(mist_dse, tmp_path: P
 
 @pytest.mark.parametrize("executor", ["serial", "loky"])
 def test_ctrl_c_keeps_what_is_finished(mist_dse, start, environment, tmp_path: Path, executor: str) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it, and so would its children
     words = ["sweep", "workload.requests=2000", f"executor={executor}", "folder=run"]
     running = subprocess.Popen([*start, *words], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                start_new_session=True)  # fmt: skip

@@ -97,7 +97,7 @@ def test_energy_of_idle_and_of_saturated_devices():
 
 def test_power_of_a_half_busy_device_lies_halfway_between_idle_and_busy():
     design = hand.design(("p", accelerator(tdp=700.0, idle_power=75.0), 1))
-    watts = [energy(design, {"p": ResourceUse(b, b * 0.3, b * 0.6, 0.0)}, {})["watts"] for b in (0.0, 0.5, 1.0)]
+    watts = [energy(design, {"p": ResourceUse(b, b * 0.1, b * 0.6, 0.0)}, {})["watts"] for b in (0.0, 0.5, 1.0)]
     assert watts[1] == pytest.approx((watts[0] + watts[2]) / 2)
     assert watts[0] < watts[2] < 700
 

@@ -1,6 +1,6 @@
 """A slow twin of the request simulator, written from `docs/semantics.md` alone.
 
-Its state is in `twin_state`, the length of a step in `twin_cost`.
+Its state is in `twin_state`, the length of a step in `twin_cost`, the waits of prompts in `twin_waits`.
 Every waiting job, every idle lane and every running visit is looked at again in every instant: nothing is skipped,
 summed ahead or remembered to be quick. Plain lists and floats, no numba, nothing shared with `mist_dse.sim`.
 """
@@ -8,14 +8,15 @@ summed ahead or remembered to be quick. Plain lists and floats, no numba, nothin
 import heapq
 from collections.abc import Callable
 from functools import partial
-from math import inf, nan
+from math import nan
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mist_dse import rows
-from tests.oracles.twin_cost import step_length
+from tests.oracles.twin_cost import shared_length, step_length
 from tests.oracles.twin_state import Batch, Desk, Lane, Rank, Replica, Visit, replicas_of, visits_of
+from tests.oracles.twin_waits import postponed
 
 
 class HeldError(Exception):
@@ -127,7 +128,10 @@ class Twin:
         if visit.server >= self.pools:
             return False
         rank = self.ranks(visit.server)[0]
-        most = visit.prompt + visit.handed + visit.limit
+        engine, most = rank.engine, visit.prompt + visit.handed + visit.limit
+        splits = not engine.whole_prompts or engine.policy not in (rows.CHUNKED, rows.PREFILL_FIRST)
+        if not splits and visit.rem > engine.max_num_batched_tokens:
+            return True
         return rank.blocks_for(most - 1) + rank.engine.watermark > rank.engine.blocks or most > rank.engine.max_model_len
 
     def next_client(self) -> None:
@@ -166,11 +170,13 @@ class Twin:
     def enter(self, visit: Visit, rank: Rank) -> None:
         """Through the front end of the replica, then to the end of WAITING."""
         engine, replica = rank.engine, rank.replica
+        queue = rank.inbox if engine.receive_interval > 1 else rank.waiting
         if engine.front_end == engine.front_end_token == engine.client == 0.0:
-            rank.waiting.append(visit)
+            queue.append(visit)
             return
-        replica.front_free = max(self.now, replica.front_free) + engine.front_end + engine.front_end_token * visit.prompt
-        self.at(replica.front_free + engine.client, 3, 0, partial(rank.waiting.append, visit))
+        alone = engine.front_end + engine.front_end_token * visit.prompt
+        replica.front_free = max(self.now, replica.front_free) + alone / (1.0 - streaming(replica, visit.prompt))
+        self.at(replica.front_free + engine.client, 3, 0, partial(queue.append, visit))
 
     def started(self, visit: Visit) -> None:
         if visit.started:
@@ -225,7 +231,7 @@ class Twin:
 
     def granted(self, rank: Rank, station_visit: Visit) -> bool:
         visit = self.visits[station_visit.lease]
-        blocks = rank.blocks_for(visit.prompt + visit.handed)
+        blocks = rank.blocks_of(visit, visit.prompt + visit.handed)
         if blocks + rank.engine.watermark > rank.free:
             return False
         self.take(visit, rank, blocks)
@@ -283,12 +289,12 @@ class Twin:
         self.take(visit, rank, blocks)
         return True
 
-    def unless_held(self, form: Callable[[Rank, int], Batch], rank: Rank, lane: int) -> Batch:
+    def unless_held(self, form: Callable[[Rank, int, bool], Batch], rank: Rank, lane: int, wait: bool) -> Batch:
         """The rank's batch, or an empty one with all blocks as they were if its lane has to wait for another."""
         mine = [(visit, visit.blocks) for visit in rank.running if visit.lane == lane]
         losses = sum(self.preemptions)
         try:
-            return form(rank, lane)
+            return form(rank, lane, wait)
         except HeldError:
             for visit, blocks in mine:
                 if visit in rank.running:
@@ -300,48 +306,74 @@ class Twin:
 
     # Policies
 
-    def chunked(self, rank: Rank, lane: int) -> Batch:
-        engine, batch = rank.engine, Batch(rank)
-        left = engine.max_num_batched_tokens
-        most = engine.long_prefill_threshold or inf
+    def admit_chunks(self, batch: Batch, lane: int, left: int, wait: bool) -> None:
+        """WAITING from the head into the batch, split where the budget ends."""
+        rank, engine = batch.rank, batch.rank.engine
+        while not batch.preempted and left > 0 and len(rank.running) < engine.max_num_seqs and rank.waiting:
+            head = rank.waiting[0]
+            if wait and not head.in_place:
+                break
+            joins = head.in_place and engine.policy == rows.PREFILL_FIRST  # as a decode, in a step of decodes
+            new = 1 if joins else rank.portion(head, left)
+            asked = head.known if engine.reserve_full else head.computed + new
+            if new == 0 or not self.admissible(head, batch, rank.blocks_of(head, asked)):
+                break
+            self.admit(rank, lane, rank.blocks_of(head, head.computed + new))
+            if not joins:
+                batch.add(head, new)
+                left -= new
+
+    def add_decodes(self, batch: Batch, lane: int) -> None:
+        rank = batch.rank
+        for visit in [visit for visit in rank.running if visit.lane == lane and visit.decoding]:
+            if visit not in batch.preempted and self.found(visit, batch, lane, rank.blocks_for(visit.computed + 1)):
+                batch.add(visit, 1)
+
+    def chunked(self, rank: Rank, lane: int, wait: bool) -> Batch:
+        batch, left = Batch(rank), rank.engine.max_num_batched_tokens
         for visit in [visit for visit in rank.running if visit.lane == lane]:
             if visit in batch.preempted:
                 continue
-            new = 1 if visit.decoding else int(min(visit.rem, most, left))
+            new = 1 if visit.decoding else rank.portion(visit, left)
             if new > 0 and self.found(visit, batch, lane, rank.blocks_for(visit.computed + new)):
                 batch.add(visit, new)
                 left -= new
-        while not batch.preempted and left > 0 and len(rank.running) < engine.max_num_seqs and rank.waiting:
-            head = rank.waiting[0]
-            new = int(min(head.rem, most, left))
-            if not self.admissible(head, batch, rank.blocks_for(head.known if engine.reserve_full else head.computed + new)):
-                break
-            self.admit(rank, lane, rank.blocks_for(head.computed + new))
-            batch.add(head, new)
-            left -= new
+        self.admit_chunks(batch, lane, left, wait)
         return batch
 
-    def admit_prompts(self, batch: Batch, lane: int, blocks: Callable[[Visit], int]) -> None:
+    def prefill_first(self, rank: Rank, lane: int, wait: bool) -> Batch:
+        batch, left = Batch(rank), rank.engine.max_num_batched_tokens
+        for visit in [visit for visit in rank.running if visit.lane == lane and not visit.decoding]:
+            new = rank.portion(visit, left)
+            if visit not in batch.preempted and new > 0 and self.found(visit, batch, lane, rank.blocks_for(visit.computed + new)):
+                batch.add(visit, new)
+                left -= new
+        self.admit_chunks(batch, lane, left, wait)
+        if not batch.work:
+            self.add_decodes(batch, lane)
+        return batch
+
+    def admit_prompts(self, batch: Batch, lane: int, blocks: Callable[[Visit], int], wait: bool = False) -> None:
         """WAITING from the head: whole prompts within the budget (the first in any case) into the batch, handed visits into RUNNING."""
         rank, engine = batch.rank, batch.rank.engine
-        while rank.waiting and len(rank.running) < engine.max_num_seqs and self.admissible(rank.waiting[0], batch, blocks(rank.waiting[0])):
+        while rank.waiting and len(rank.running) < engine.max_num_seqs:
             head = rank.waiting[0]
+            if (wait and not head.in_place) or not self.admissible(head, batch, blocks(head)):
+                break
             if not head.in_place:
                 if batch.work and batch.tokens + head.rem > engine.max_num_batched_tokens:
                     break
                 batch.add(head, head.rem)
             self.admit(rank, lane, blocks(head))
 
-    def continuous(self, rank: Rank, lane: int) -> Batch:
+    def continuous(self, rank: Rank, lane: int, wait: bool) -> Batch:
         batch = Batch(rank)
-        self.admit_prompts(batch, lane, lambda visit: rank.blocks_for(visit.known))
+        self.admit_prompts(batch, lane, lambda visit: rank.blocks_of(visit, visit.known), wait)
         if not batch.work:
-            for visit in [visit for visit in rank.running if visit.lane == lane]:
-                if visit not in batch.preempted and self.found(visit, batch, lane, rank.blocks_for(visit.computed + 1)):
-                    batch.add(visit, 1)
+            self.add_decodes(batch, lane)
         return batch
 
-    def static(self, rank: Rank, lane: int) -> Batch:
+    def static(self, rank: Rank, lane: int, wait: bool) -> Batch:
         batch = Batch(rank)
         if not rank.running:
             self.admit_prompts(batch, lane, lambda visit: rank.blocks_for(visit.prompt + visit.handed + visit.limit - 1))
@@ -354,19 +386,33 @@ class Twin:
 
     def steps(self, replica: Replica) -> bool:
         """Idle lanes start, the one idle longest first; whether any did, or lost KV in trying (then leases come before it tries again)."""
-        form = {rows.CHUNKED: self.chunked, rows.CONTINUOUS: self.continuous, rows.STATIC: self.static}[replica.engine.policy]
+        policies = {rows.STATIC: self.static, rows.CONTINUOUS: self.continuous, rows.PREFILL_FIRST: self.prefill_first}
+        form = policies.get(replica.engine.policy, self.chunked)
+        self.look(replica)
         changed = False
         idle = [lane for lane in replica.lanes if lane.batches is None]
         for lane in sorted(idle, key=lambda lane: (lane.idle_since, lane.index)):
             if self.now >= replica.entrance:
-                batches = [self.unless_held(form, rank, lane.index) for rank in replica.ranks]
+                wait, count = postponed(replica, lane.index)
+                batches = [self.unless_held(form, rank, lane.index, wait) for rank in replica.ranks]
                 changed = changed or any(batch.work or batch.preempted or batch.evicted or batch.tried for batch in batches)
                 if any(batch.work for batch in batches):
+                    replica.postponed = count
                     self.begin(replica, lane, batches)
         return changed
 
+    def look(self, replica: Replica) -> None:
+        """At what has come in, if it is time."""
+        if replica.since >= replica.engine.receive_interval or not any(rank.running for rank in replica.ranks):
+            replica.since = 0
+            for rank in replica.ranks:
+                rank.waiting += rank.inbox
+                rank.inbox.clear()
+
     def begin(self, replica: Replica, lane: Lane, batches: list[Batch]) -> None:
-        length = max(length_of(replica, batch) for batch in batches if batch.work)
+        tokens, prompted = sum(batch.tokens for batch in batches), any(batch.prompted for batch in batches)
+        shared = shared_length(replica.cost, tokens, prompted)
+        length = max(length_of(replica, batch, shared) for batch in batches if batch.work)
         lane.batches = batches
         replica.entrance = self.now + replica.cost.stage_share * length
         replica.steps += 1
@@ -387,6 +433,9 @@ class Twin:
     def step_end(self, lane: Lane, batches: list[Batch]) -> None:
         lane.batches = None
         lane.idle_since = self.now
+        replica = batches[0].rank.replica
+        prompts = any(batch.prompted for batch in batches)
+        replica.since += replica.engine.receive_interval if prompts else 1
         for batch in batches:
             for visit, new, _, decode in batch.work:
                 if visit.ended:
@@ -403,7 +452,9 @@ class Twin:
     def emits(self, visit: Visit) -> None:
         visit.emitted += 1
         visit.emitted_here = True
-        if visit.answers and self.first_token[visit.request] != self.first_token[visit.request]:
+        assert visit.rank is not None
+        message = visit.emitted >= min(visit.rank.engine.stream_interval, visit.emit)
+        if visit.answers and message and self.first_token[visit.request] != self.first_token[visit.request]:
             self.first_token[visit.request] = self.now
         if visit.emitted == visit.emit:
             self.ends(visit)
@@ -471,6 +522,19 @@ class Twin:
         return rows.Records(**{name: np.array(column) for name, column in found.items()}, makespan=makespan)
 
 
+def streaming(replica: Replica, prompt: int) -> float:
+    """Share of the front end that output tokens take: those of one decode step of the fullest rank, at contexts of ``prompt``."""
+    engine = replica.engine
+    if engine.front_end_output == 0.0 or engine.policy == rows.STATIC:
+        return 0.0
+    decoding = [sum(visit.emitted_here for visit in rank.running) for rank in replica.ranks]
+    if not sum(decoding):
+        return 0.0
+    shared = shared_length(replica.cost, sum(decoding), False)
+    length = step_length(replica.cost, max(decoding), max(decoding) * prompt, [], shared)
+    return min(engine.front_end_output * sum(decoding) / length, 0.95) if length > 0 else 0.95
+
+
 def pictured(batch: Batch) -> RankBatch:
     """A batch as it goes into the trace."""
     chunks = tuple((visit.index, new, before) for visit, new, before in batch.chunks)
@@ -478,7 +542,7 @@ def pictured(batch: Batch) -> RankBatch:
     return RankBatch(tuple(visit.index for visit in batch.decodes), chunks, lost)
 
 
-def length_of(replica: Replica, batch: Batch) -> float:
-    """Seconds of the batch."""
+def length_of(replica: Replica, batch: Batch, shared: float) -> float:
+    """Seconds of the batch beside what the ranks share."""
     chunks = [(new, before, new == visit.rem) for visit, new, before in batch.chunks]
-    return step_length(replica.cost, len(batch.decodes), batch.context, chunks)
+    return step_length(replica.cost, len(batch.decodes), batch.context, chunks, shared)

@@ -5,16 +5,27 @@ from collections.abc import Sequence
 from mist_dse import rows
 
 
-def step_length(cost: rows.StepCost, decodes: int, context: int, chunks: Sequence[tuple[int, int, bool]]) -> float:
-    """Seconds of a rank's step: decodes with so much context in all, and chunks of (new tokens, computed before, last of its prompt)."""
+def shared_length(cost: rows.StepCost, tokens: int, prompted: bool) -> float:
+    """Seconds that all ranks wait for in a step of so many tokens in all of them."""
+    return along(cost.shared_time[int(prompted)], tokens) if cost.shared_time.size else 0.0
+
+
+def step_length(cost: rows.StepCost, decodes: int, context: int, chunks: Sequence[tuple[int, int, bool]], shared: float = 0.0) -> float:
+    """Seconds of a rank's step: decodes with so much context in all, and chunks of (new tokens, computed before, last of its prompt),
+    beside what it ``shared`` with other ranks."""
     mean = context / decodes if decodes else 0.0
     tokens = decodes + sum(new for new, _, _ in chunks)
     if not chunks:
-        return at_context(cost, cost.decode_step[decodes], mean)
+        length = at_context(cost, cost.decode_step[decodes], mean)
+        if not cost.shared_time.size:
+            return length
+        busy = cost.host_step + cost.host_sequence * decodes
+        return float(max(length + shared, busy) if cost.asynchronous else length + shared + busy)
     finished = sum(last for _, _, last in chunks)
     device = along(cost.token_time, tokens) + float(cost.sequence_time[decodes + finished])
     device += cost.mixing * at_context(cost, cost.decode_attention[decodes], mean)
     device += cost.prefill_overhead + sum(chunk_time(cost, new, before) for new, before, _ in chunks)
+    device += shared
     host = cost.host_step + cost.host_sequence * (decodes + len(chunks)) + cost.host_prefill
     return float(max(device, host) if cost.asynchronous else device + host)
 

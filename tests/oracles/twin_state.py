@@ -57,6 +57,7 @@ class Rank:
     engine: rows.Engine
     replica: "Replica"
     free: int
+    inbox: list[Visit] = field(default_factory=list)  # come in, not looked at
     waiting: list[Visit] = field(default_factory=list)
     running: list[Visit] = field(default_factory=list)
     leases: list[Visit] = field(default_factory=list)  # station visits that wait for blocks
@@ -64,6 +65,17 @@ class Rank:
 
     def blocks_for(self, tokens: int) -> int:
         return -(-tokens // self.engine.block_size)
+
+    def blocks_of(self, visit: Visit, tokens: int) -> int:
+        """Blocks that a visit takes at admission to have ``tokens`` computed."""
+        return self.blocks_for(visit.prompt + visit.handed + visit.limit - 1 if self.engine.reserve_output else tokens)
+
+    def portion(self, visit: Visit, left: int) -> int:
+        """New tokens of a visit when ``left`` of the budget remain."""
+        engine = self.engine
+        if engine.whole_prompts and not visit.in_place:
+            return visit.rem if visit.rem <= left or left == engine.max_num_batched_tokens else 0
+        return int(min(visit.rem, engine.long_prefill_threshold or inf, left))
 
     def note_peak(self) -> None:
         self.replica.peak_seqs = max(self.replica.peak_seqs, len(self.running))
@@ -92,6 +104,8 @@ class Replica:
     lanes: list[Lane] = field(default_factory=list)
     entrance: float = -inf  # when it is free again
     front_free: float = 0.0
+    since: int = 0  # steps since it last looked at what came in
+    postponed: int = 0  # steps that prompts were postponed
     steps: int = 0
     busy: float = 0.0
     tokens: int = 0
@@ -139,6 +153,10 @@ class Batch:
     @property
     def chunks(self) -> list[tuple[Visit, int, int]]:
         return [(visit, new, before) for visit, new, before, decode in self.work if not decode]
+
+    @property
+    def prompted(self) -> bool:
+        return any(not decode for _, _, _, decode in self.work)
 
     @property
     def tokens(self) -> int:

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, strategies as st
 
 from mist_dse.perf.capacity import kv_blocks, usable_memory
-from mist_dse.perf.power import busy_power, component_power, energy, idle_power
 from mist_dse.perf.price import billed_devices, usd_per_hour
 from mist_dse.specs.evaluation import Infeasible
 from mist_dse.specs.hardware import Price, PriceBook
@@ -79,28 +78,27 @@ def test_no_room_is_infeasible_before_any_price() -> None:
     assert usd_per_hour(colocated(RACKS, tp=8, replicas=2), _book("device", h100_sxm=3.0)) == 48.0
 
 
-def test_power_of_an_a100_saturates_at_its_tdp() -> None:
-    a100 = replace(H100, name="a100", tdp=400.0, idle_power=63.0)
-    assert busy_power(a100, compute=0.0, memory=0.0) == pytest.approx(116.0)
-    assert busy_power(a100, compute=0.5, memory=0.2) == pytest.approx(400 * (0.29 + 0.385))
-    assert busy_power(a100, compute=1.0, memory=1.0) == 400.0
-    assert component_power(a100, compute=0.0, memory=1.0) == pytest.approx(63 + 0.75 * 337)
-
-
-def test_unknown_idle_power_is_flagged_and_unknown_tdp_gives_none() -> None:
-    assert idle_power(L40S) == (0.12 * 350, False)
-    assert idle_power(H100) == (75.0, True)
-    bare = replace(L40S, tdp=None)
-    assert idle_power(bare) is None
-    assert energy(bare, busy=1.0, makespan=2.0, compute=1.0, memory=0.0) is None
-
-
-def test_energy_is_busy_plus_idle() -> None:
-    assert energy(H100, busy=10.0, makespan=30.0, compute=1.0, memory=0.0) == pytest.approx(10 * 700 + 20 * 75)
-
-
 def test_reserve_comes_out_of_the_blocks() -> None:
     lean, safe = (kv_blocks(pool(model=LLAMA_8B, engine=replace(VLLM, reserve=reserve))) for reserve in (0.0, 16 * 131_072 * 100))
     assert not isinstance(lean, Infeasible)
     assert not isinstance(safe, Infeasible)
     assert lean - safe == 100
+
+
+def test_a_fraction_of_what_is_free_by_hand() -> None:
+    """TensorRT-LLM's free_gpu_memory_fraction: 0.9 x (80e9 - 2 x 8,030,261,248 - 4e9) B over 16 x 131,072 B, in place of 24,766 blocks."""
+    free = replace(VLLM, memory_fraction=0.9, reserve=4e9, fraction_of_free=True)
+    found = kv_blocks(pool(accelerator=replace(H100, visible_memory=80e9), engine=free))
+    assert found == int(0.9 * 59_939_477_504 / 2_097_152) == 25_723
+
+
+def test_reserve_counts_in_full_or_by_the_fraction() -> None:
+    """A reserve of a thousand blocks takes a thousand, or 900 where the fraction is of what the reserve leaves."""
+    lost = {}
+    for of_free in (False, True):
+        engines = [replace(VLLM, memory_fraction=0.9, fraction_of_free=of_free, reserve=16 * 131_072 * count) for count in (0, 1000)]
+        lean, safe = (kv_blocks(pool(model=LLAMA_8B, engine=engine)) for engine in engines)
+        assert not isinstance(lean, Infeasible)
+        assert not isinstance(safe, Infeasible)
+        lost[of_free] = lean - safe
+    assert lost == {False: 1000, True: 900}

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from mist_dse.perf.operator import FAMILIES, coefficients, operator_time, speed_of_light
-from mist_dse.specs.hardware import Peaks
+from mist_dse.perf.operator import FAMILIES, Coefficients, coefficients, operator_fit, operator_time, soft_maximum, speed_of_light
+from mist_dse.specs._check import SpecError
+from mist_dse.specs.hardware import OperatorFit, Peaks
 from tests.perf.cases import ACCELERATORS, H100, H200, L40S
 
 
@@ -39,6 +40,42 @@ def test_light_is_fastest_and_a_faster_device_never_slower(accelerator, family, 
 def test_law_15_an_array_answers_as_each_scalar(flop: list[float]) -> None:
     fit = coefficients(L40S, "gemm", "fp8")
     assert list(operator_time(fit, np.array(flop), 1e9)) == [operator_time(fit, one, 1e9) for one in flop]
+
+
+def test_every_term_by_hand() -> None:
+    # C = 30 s, M = 40 s: sharpness 2 makes 50 s of them; + 1 + 2 x 3 + 0.5 x 4 + 0.25 x 8 s
+    fit = Coefficients(overhead=1.0, flops=10.0, bandwidth=5.0, provenance="fitted", sharpness=2.0, item=3.0, depth=0.5, group=0.25)
+    assert operator_time(fit, 300.0, 200.0, items=2.0, steps=4.0, groups=8.0) == pytest.approx(50 + 1 + 6 + 2 + 2, rel=1e-12)
+
+
+@given(one=st.floats(0, 1e6), two=st.floats(0, 1e6), more=st.floats(1, 10), sharpness=st.floats(1, 50))
+def test_soft_maximum_lies_between_the_maximum_and_the_sum_and_never_falls(one, two, more, sharpness) -> None:  # type: ignore[no-untyped-def]
+    found = soft_maximum(one, two, sharpness)
+    assert max(one, two) <= found * (1 + 1e-12)
+    assert found <= (one + two) * (1 + 1e-12)
+    assert found <= soft_maximum(one * more, two, sharpness) * (1 + 1e-12)
+    assert soft_maximum(one, two, np.inf) == max(one, two)
+
+
+def test_the_best_match_answers_storage_before_engine_before_kernel() -> None:
+    def fit(overhead: float, **key: str) -> OperatorFit:
+        return OperatorFit(family="gemm", dtype="fp8", overhead=overhead, compute=0.5, memory=0.5, source="test", **key)
+
+    fits = (fit(1e-6, engine="vllm"), fit(2e-6, engine="trtllm"), fit(3e-6, engine="vllm", storage="fp8_block"),
+            fit(4e-6, engine="vllm", kernel="cutlass"))  # fmt: skip
+    device = replace(H100, operators=fits)
+    assert operator_fit(device, "gemm", "fp8").overhead == 1e-6
+    assert operator_fit(device, "gemm", "fp8", "", "trtllm").overhead == 2e-6
+    assert operator_fit(device, "gemm", "fp8", "", "sglang").overhead == 1e-6
+    assert operator_fit(device, "gemm", "fp8", "fp8_block", "trtllm").overhead == 3e-6
+    assert operator_fit(device, "gemm", "fp8", "", "vllm", kernel="cutlass").overhead == 4e-6
+    assert operator_fit(device, "gemm", "fp8", "int4").overhead == 1e-6
+    assert operator_fit(device, "moe", "fp8").provenance == "class default"
+
+
+def test_a_sharpness_below_one_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"sharpness is 0\.5: must be >= 1"):
+        OperatorFit(family="gemm", dtype="bf16", overhead=0.0, compute=1.0, memory=1.0, sharpness=0.5, source="test")
 
 
 _DATA = os.environ.get("MIST_DSE_DATA")

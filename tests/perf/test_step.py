@@ -55,8 +55,11 @@ def test_expert_time_follows_distinct_experts_and_not_tokens() -> None:
     mixture = shapes.experts(MIXTRAL, Parallelism(), pool().dtypes)
     assert mixture is not None
     fit = Coefficients(0.0, 1e20, 1e12, "by hand")
-    assert float(expert_time(mixture, fit, 1.0)) == pytest.approx(2 * 3 * 4096 * 14336 * 2 / 1e12)
-    assert float(expert_time(mixture, fit, 1000.0)) == pytest.approx(8 * 3 * 4096 * 14336 * 2 / 1e12)
+    # two or all eight experts of 3 x 4096 x 14336 values; per routed pair 16-bit input, output and three intermediates, and
+    # per token its input and output
+    one, activations = 3 * 4096 * 14336 * 2 / 1e12, (2 * (4096 * 4 + 14336 * 6) + 4096 * 4) / 1e12
+    assert float(expert_time(mixture, fit, 1.0)) == pytest.approx(2 * one + activations)
+    assert float(expert_time(mixture, fit, 1000.0)) == pytest.approx(8 * one + 1000 * activations)
 
 
 def test_all_reduces_per_step_of_a_dense_model() -> None:

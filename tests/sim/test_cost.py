@@ -16,7 +16,7 @@ SEQUENCES = 8
 
 @entry
 def kernel_decode(s, p, sequences, context):
-    return cost.decode_time(s, p, sequences, context)
+    return cost.decode_time(s, p, sequences, context, 0.0)
 
 
 @entry
@@ -31,7 +31,7 @@ def kernel_span(s, p, sequences, context, steps):
 
 @entry
 def kernel_mixed(s, p, decodes, prompts):
-    return cost.mixed_time(s, p, decodes, prompts)
+    return cost.mixed_time(s, p, decodes, prompts, 0.0)
 
 
 def state_of(row: StepCost) -> State:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from mist_dse.rows import ON_END, ON_START, Jobs
+from mist_dse.rows import ON_END, ON_START, PREFILL_FIRST, Jobs
 from mist_dse.specs._check import SpecError
-from mist_dse.specs.design import Design, Handoff
+from mist_dse.specs.design import Batching, Design, Handoff
 from mist_dse.specs.evaluation import Infeasible
 from mist_dse.specs.pipeline import Pipeline, Stage
 from mist_dse.stages import KINDS, Lowered, lower, lower_pool
@@ -43,6 +43,24 @@ def test_one_pool_is_one_visit() -> None:
     assert len(jobs.edge_to) == 0
     assert found.servers.stations == ()
     assert found.servers.names == ("chat",)
+
+
+def test_the_profile_names_the_engines_own_ways() -> None:
+    """The wait for tokens is a share of the budget, rounded up: 0.1 x 30 tokens are 3, a ninth of 2048 are 228."""
+    ways = {
+        "reserve_output": True,
+        "whole_prompts": True,
+        "stream_interval": 10,
+        "receive_interval": 30,
+        "wait_steps": 20,
+        "balance_steps": 60,
+    }
+    for share, budget, tokens in ((0.1, 30, 3), (1 / 9, 2048, 228), (0.0, 2048, 0)):
+        profile = replace(VLLM, **ways, wait_fraction=share)
+        batching = Batching(policy="prefill_first", max_num_batched_tokens=budget)
+        engine = lowered(colocated().with_pools(engine=profile, batching=batching), [20], [5]).servers.engines[0]
+        assert {name: getattr(engine, name) for name in ways} == ways
+        assert (engine.wait_tokens, engine.policy) == (tokens, PREFILL_FIRST)
 
 
 def test_whole_hand_off_by_hand() -> None:

@@ -4,22 +4,32 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, settings, strategies as st
 
+from mist_dse.analytic.step import line
 from mist_dse.perf.operator import speed_of_light
+from mist_dse.perf.step import mixture_time
 from mist_dse.rows import StepCost
 from mist_dse.specs._check import SpecError
-from mist_dse.specs.design import Batching, Pool
+from mist_dse.specs.design import Batching, Pool, Speculation
 from mist_dse.specs.evaluation import Infeasible
 from mist_dse.stages import PoolRow, lower_pool
 from mist_dse.stages.step_cost import padded_sequences
-from tests.perf.cases import FP8, GPT_OSS, H100, H200, L40S, LLAMA_8B, LLAMA_70B, NODE, RACKS, VLLM, pool, pools
+from tests.perf.cases import DEEPSEEK, FP8, GPT_OSS, H100, H200, L40S, LLAMA_8B, LLAMA_70B, NODE, RACKS, VLLM, pool, pools
 
 
 def row(served: Pool, longest: int = 2048) -> PoolRow:
     found = lower_pool(served, RACKS, role="both", longest=longest)
     assert not isinstance(found, Infeasible), found
     return found
+
+
+@st.composite
+def speculating(draw: st.DrawFn) -> Pool:
+    """Any pool, half of them with speculation."""
+    guesses = st.builds(Speculation, draft_tokens=st.integers(1, 4), acceptance=st.floats(0.1, 0.9),
+                        draft_share=st.none() | st.floats(0, 0.3))  # fmt: skip
+    return replace(draw(pools()), speculation=draw(st.none() | guesses))
 
 
 def chunk(cost: StepCost, new: float, cached: float) -> float:
@@ -32,7 +42,7 @@ def chunk(cost: StepCost, new: float, cached: float) -> float:
 
 
 @settings(max_examples=80, deadline=None)
-@given(served=pools())
+@given(served=speculating())
 def test_slopes_are_lower_envelopes_of_the_tables(served: Pool) -> None:
     found = row(served)
     cost, load = found.cost, found.load
@@ -49,7 +59,7 @@ def test_slopes_are_lower_envelopes_of_the_tables(served: Pool) -> None:
 
 
 @settings(max_examples=80, deadline=None)
-@given(served=pools())
+@given(served=speculating())
 def test_tables_ascend_and_are_whole(served: Pool) -> None:
     cost = row(served).cost
     size = served.batching.max_num_seqs + 1
@@ -67,17 +77,33 @@ def test_tables_ascend_and_are_whole(served: Pool) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(served=pools())
+@given(served=speculating())
 def test_speed_of_light_bounds_every_step(served: Pool) -> None:
     found = row(served)
     tokens = np.arange(1, len(found.cost.token_time))
     factor = min(served.engine.linear_factor, 1.0) * served.parallelism.pp
-    assert np.all(found.load.flop_seconds_token * tokens * factor <= found.cost.token_time[1:] * (1 + 1e-12))
+    ranks, cost = served.parallelism.dp, found.cost
+    whole = cost.token_time[1:] + (line(cost.shared_time[1], ranks * tokens) if cost.shared_time.size else 0.0)
+    assert np.all(found.load.flop_seconds_token * tokens * factor <= whole * (1 + 1e-12))
     batch = np.arange(len(found.cost.decode_step))[:, None]
     attention = (
         found.load.byte_seconds_context * batch * found.cost.knots * served.parallelism.pp * min(served.engine.attention_factor, 1.0)
     )
     assert np.all(attention <= found.cost.decode_attention * (1 + 1e-12))
+
+
+def test_experts_of_attention_data_parallelism_are_shared_by_all_tokens() -> None:
+    """The mixture's time stands apart, for the tokens of all ranks; balanced ranks pay what they would with their own share of it."""
+    served = pool(model=DEEPSEEK, dp=8, ep=8, accelerator=H200, dtypes=FP8)
+    cost = row(served).cost
+    experts = np.asarray(mixture_time(served, np.arange(1.0, 4097.0)))
+    np.testing.assert_allclose(cost.shared_time[0, 1:4097], served.engine.linear_factor * experts, rtol=1e-12)
+    np.testing.assert_allclose(cost.shared_time[1, 1:4097], served.engine.prefill_factor * experts, rtol=1e-12)
+    dense = replace(DEEPSEEK, name="dense", experts=0, top_k=0, expert_ffn=0, first_dense_layers=0)
+    for other in (pool(model=DEEPSEEK, tp=8, ep=8, accelerator=H200, dtypes=FP8), pool(model=dense, dp=8, accelerator=H200, dtypes=FP8)):
+        assert row(other).cost.shared_time.size == 0
+    host = cost.host_step + 4 * cost.host_sequence
+    assert cost.decode_step[4, 0] + cost.shared_time[0, 32] > host  # decode_step leaves the host's time to the simulator
 
 
 def test_pure_decode_is_padded_to_the_next_graph() -> None:
@@ -150,11 +176,13 @@ def test_longest_sequence_is_what_fits() -> None:
 
 
 def test_a_decode_pool_has_no_front_end() -> None:
-    fed, open_ = (lower_pool(pool(), NODE, role=role, longest=100) for role in ("decode", "prefill"))
+    streaming = pool(engine=replace(VLLM, front_end_output=15e-6))
+    fed, open_ = (lower_pool(streaming, NODE, role=role, longest=100) for role in ("decode", "prefill"))
     assert not isinstance(fed, Infeasible)
     assert not isinstance(open_, Infeasible)
     assert (fed.engine.front_end, fed.engine.front_end_token, fed.engine.client) == (0.0, 0.0, 0.0)
     assert (open_.engine.front_end, open_.engine.front_end_token, open_.engine.client) == (3e-3, 4e-6, 20e-3)
+    assert (fed.engine.front_end_output, open_.engine.front_end_output) == (0.0, 15e-6)
 
 
 def test_provenance_names_what_was_assumed() -> None:

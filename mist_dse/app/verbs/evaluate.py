@@ -7,6 +7,7 @@ from typing import Any
 from mist_dse.app.config import Job
 from mist_dse.app.errors import DONE, UNMET, UsageError, nearest
 from mist_dse.app.inputs import catalog_of, design_of, workload_of
+from mist_dse.app.measured import LATENCIES, STATISTICS, PredictionInterval, prediction_interval, with_intervals
 from mist_dse.app.output import csv_text, format_of, json_text, say, show, table_text
 from mist_dse.evaluation import replicate
 from mist_dse.metrics import METRICS
@@ -14,9 +15,6 @@ from mist_dse.report.text import metric_text, value_text
 from mist_dse.specs.design import Design
 from mist_dse.specs.evaluation import FIDELITIES, Evaluation
 from mist_dse.specs.workload import Workload
-
-LATENCIES = ("ttft", "tpot", "e2e")
-STATISTICS = ("mean", "p50", "p90", "p99")
 
 
 def status(job: Job) -> int:
@@ -30,18 +28,19 @@ def status(job: Job) -> int:
     if not isinstance(seeds, int) or seeds < 1:
         raise UsageError(f"seeds={seeds}: must be a whole number >= 1")
     result = replicate(design, workload, seeds=seeds, fidelity=fidelity, prices=prices)
+    found = prediction_interval(result, design, workload)
     if form == "table":
-        show(table(result, design, workload))
+        show(table(result, design, workload, found))
     else:
-        show(evaluation_json(result) if form == "json" else csv_text([evaluation_row(result)]))
+        show(evaluation_json(result, found) if form == "json" else csv_text([evaluation_row(result)]))
     if not result.feasible:
         say(f"mist-dse: not feasible: {'; '.join(item.constraint for item in result.violations)}")
     return DONE if result.feasible else UNMET
 
 
-def evaluation_json(result: Evaluation) -> str:
-    """The evaluation as one JSON object with the keys of the interface."""
-    fields = asdict(result)
+def evaluation_json(result: Evaluation, found: PredictionInterval | None = None) -> str:
+    """The evaluation as one JSON object with the keys of the interface, ``prediction_interval`` among them."""
+    fields = with_intervals(asdict(result), found)
     order = ("design_id", "fidelity", "feasible", "violations")
     return json_text({**{name: fields.get(name, getattr(result, name)) for name in order}, **fields})
 
@@ -54,14 +53,14 @@ def evaluation_row(result: Evaluation) -> dict[str, Any]:
     return {**identity, **result.metrics, **counts, "bottleneck": result.bottleneck}
 
 
-def table(result: Evaluation, design: Design, workload: Workload) -> str:
-    """The evaluation for people: what was evaluated, latencies, other metrics, pools, breakdown."""
+def table(result: Evaluation, design: Design, workload: Workload, found: PredictionInterval | None = None) -> str:
+    """The evaluation for people: what was evaluated, latencies, how far measurements lay from such, other metrics, breakdown."""
     pools = " + ".join(f"{pool.name} {pool.replicas} x {pool.parallelism.devices} {pool.accelerator.name}" for pool in design.pools)
     model = ", ".join(dict.fromkeys(pool.model.name for pool in design.pools))
     blocks = [f"{design.name or result.design_id}: {model} on {pools}; workload {workload.name}; {result.fidelity}"]
     if result.violations:
         blocks.append(table_text([(item.kind, item.constraint) for item in result.violations], title="not feasible"))
-    blocks += [latencies(result), others(result), *shares(result.breakdown)]
+    blocks += [latencies(result), measured(found), others(result), *shares(result.breakdown)]
     return "\n".join(block for block in blocks if block)
 
 
@@ -75,6 +74,15 @@ def _statistic(result: Evaluation, name: str) -> str:
     text = metric_text(name, result.metrics.get(name))
     ends = result.interval.get(name)
     return text if ends is None else f"{text} ({' to '.join(metric_text(name, end) for end in ends)})"
+
+
+def measured(found: PredictionInterval | None) -> str:
+    """Where the measured means of such designs lay, and what that rests on."""
+    if found is None:
+        return ""
+    ends = {name: found.metrics[f"{name}_mean"] for name in LATENCIES if f"{name}_mean" in found.metrics}
+    said = ", ".join(f"{name} {' to '.join(metric_text(f'{name}_mean', end) for end in pair)}" for name, pair in ends.items())
+    return f"  measured means: {said}\n  ({'; '.join(dict.fromkeys(found.basis.values()))})"
 
 
 def others(result: Evaluation) -> str:

@@ -49,7 +49,7 @@ def rows_of_kinds(catalog: Catalog) -> dict[str, Callable[[], list[Row]]]:
               "topologies": ("topology", _topology), "models": ("model", _model), "engines": ("engine", _engine),
               "pipelines": ("pipeline", _pipeline), "prices": ("price", _prices), "workloads": ("workload", _workload),
               "slos": ("slo", _file), "designs": ("design", _design)}  # fmt: skip
-    others = {"spaces": "space", "searches": "search", "executors": "executor", "experiments": "experiment"}
+    others = {"benchmarks": "benchmark", "spaces": "space", "searches": "search", "executors": "executor", "experiments": "experiment"}
     rows: dict[str, Callable[[], list[Row]]] = {
         kind: lambda group=group, row=row: [row(catalog, name) for name in catalog.names(group)]  # type: ignore[misc]
         for kind, (group, row) in groups.items()

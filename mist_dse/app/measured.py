@@ -1,0 +1,81 @@
+"""How far measurements lay from predictions of a design's kind: the 80% interval beside the numbers of one evaluation.
+
+Residuals are those of benchmark means under the recipe of each row, so an interval tells of kernels, engine and load generator
+as they ship; that of a percentile borrows the mean's. Other seeds of the same workload are ``seeds=``.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mist_dse.specs.design import Design
+from mist_dse.specs.evaluation import Evaluation
+from mist_dse.specs.workload import Workload
+from mist_dse.validate.kinds import kind_of, regime_of
+from mist_dse.validate.residuals import COVERAGE, Interval, Subject, grade_of, packaged
+
+LATENCIES = ("ttft", "tpot", "e2e")
+STATISTICS = ("mean", "p50", "p90", "p99")
+
+
+class PredictionInterval(NamedTuple):
+    """``metrics``: [low, high] in s by metric; ``basis``: by latency, the group of residuals that it comes from."""
+
+    metrics: Mapping[str, tuple[float, float]]
+    basis: Mapping[str, str]
+
+
+def prediction_interval(result: Evaluation, design: Design, workload: Workload) -> PredictionInterval | None:
+    """The interval of each latency of a simulated evaluation; None for other fidelities, whose residuals nobody has measured."""
+    if result.fidelity != "simulated" or not result.provenance:
+        return None
+    about = subject(result, design, workload)
+    overloaded = any(item.kind == "saturated" for item in result.violations)
+    claimed = ("tpot",) if overloaded else LATENCIES  # waits past saturation grow with the run: nothing to hold them against
+    known = {name: found for name in claimed if (found := packaged().interval(about, name)) is not None}
+    ends: dict[str, tuple[float, float]] = {}
+    for name, found in known.items():
+        for statistic in STATISTICS:
+            value = result.metrics.get(f"{name}_{statistic}")
+            if value is not None:
+                ends[f"{name}_{statistic}"] = (value * found.low, value * found.high)
+    return PredictionInterval(ends, {name: basis_text(found, about) for name, found in known.items()}) if ends else None
+
+
+def subject(result: Evaluation, design: Design, workload: Workload) -> Subject:
+    """The design in the terms of residual groups: the engine, accelerator and model of the pool that decodes."""
+    pool = design.pools[-1]
+    kind, several = kind_of(pool.model), len(design.pools) > 1
+    regime = regime_of(kind, _at_once(result, workload), attention_dp=pool.parallelism.dp > 1, disaggregated=several)
+    family = pool.engine.family or pool.engine.name
+    return Subject(family, pool.accelerator.name, kind, regime, grade_of(result.provenance["pools"]), not pool.engine.accelerators)
+
+
+def basis_text(found: Interval, about: Subject) -> str:
+    """What an interval rests on, in words.
+
+    >>> basis_text(Interval(0.8, 1.3, "vllm h200 dense closed", 31), Subject("vllm", "h200", "dense"))
+    '80% of 31 held-out rows: vllm h200 dense closed'
+    """
+    grade = {"class default": "datasheet and class defaults"}.get(about.grade, about.grade)
+    wider = (
+        f", {found.width:.2g} times as wide for {about.accelerator} on {about.family} ({grade}{', pooled profile' if about.pooled else ''})"
+        if found.width > 1
+        else ""
+    )
+    return f"{COVERAGE:.0%} of {found.rows} held-out rows: {found.group}{wider}"
+
+
+def _at_once(result: Evaluation, workload: Workload) -> float:
+    """Requests in the system: the clients of a closed loop, else by Little's law."""
+    if workload.arrivals.kind == "closed" and workload.arrivals.clients:
+        return float(workload.arrivals.clients)
+    rate, time = result.metrics.get("throughput_rps"), result.metrics.get("e2e_mean")
+    return rate * time if rate and time else 0.0
+
+
+def with_intervals(fields: Mapping[str, Any], found: PredictionInterval | None) -> dict[str, Any]:
+    """Plain data of an evaluation with ``prediction_interval``, and what it rests on among the provenance."""
+    if found is None:
+        return dict(fields) | {"prediction_interval": {}}
+    provenance = dict(fields["provenance"]) | {"prediction_interval": dict(found.basis)}
+    return dict(fields) | {"prediction_interval": dict(found.metrics), "provenance": provenance}
