@@ -189,11 +189,12 @@ def provenance(pool: Pool) -> dict[str, str]:
     """Where each coefficient and capacity of a pool comes from."""
     compute = pool.accelerator.peaks.native(pool.dtypes.compute)
     storage = shapes.weight_only(pool.dtypes)
-    found = {family: coefficients(pool.accelerator, family, dtype, kept).provenance for family, dtype, kept in (
+    engine = pool.engine.family
+    found = {family: coefficients(pool.accelerator, family, dtype, kept, engine).provenance for family, dtype, kept in (
         ("gemm", compute, storage), ("elementwise", "bf16", ""))}  # fmt: skip
     found |= {"prefill attention": prefill_fit(pool).provenance, "decode attention": decode_fit(pool).provenance}
     if pool.model.experts:
-        found["moe"] = coefficients(pool.accelerator, "moe", compute, shapes.kept_as(pool.model, pool.dtypes)).provenance
+        found["moe"] = coefficients(pool.accelerator, "moe", compute, shapes.kept_as(pool.model, pool.dtypes), engine).provenance
     if pool.model.linear_layers:
         found["linear attention"] = coefficients(pool.accelerator, "linear_prefill", "bf16").provenance
     if pool.model.index_heads:

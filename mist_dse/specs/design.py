@@ -166,6 +166,10 @@ class EngineProfile:
         one_of(self, ("prefill", "decode"), first_token_from=self.first_token_from)
 
 
+MOST_DRAFTED = 64
+"""Guesses of one step at most: engines draft a handful, and a step computes all of them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speculation:
     """Speculative decoding: a step verifies ``draft_tokens`` guesses per sequence, each accepted with probability ``acceptance``.
@@ -184,6 +188,8 @@ class Speculation:
 
     def __post_init__(self) -> None:
         positive(self, draft_tokens=self.draft_tokens)
+        if self.draft_tokens > MOST_DRAFTED:
+            raise SpecError(f"Speculation.draft_tokens is {self.draft_tokens}: must be at most {MOST_DRAFTED}")
         not_negative(self, draft_share=self.draft_share)
         if not 0 < self.acceptance < 1:
             raise SpecError(f"Speculation.acceptance is {self.acceptance}: must lie between 0 and 1, both excluded")

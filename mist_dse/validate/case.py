@@ -86,7 +86,10 @@ def case(row: Mapping[str, Any], *, catalog: Catalog, recipes: Sequence[Recipe],
             "ran with multi-token prediction, and how many drafted tokens were accepted is not given: "
             "give draft_tokens and acceptance or accepted_length"
         )
-    load = _load(row, settings)
+    try:
+        load = _load(row, settings)
+    except SpecError as error:
+        return str(error)
     if isinstance(load, str):
         return load
     facts["concurrency"] = _most_at_once(load)

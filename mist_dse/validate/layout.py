@@ -60,6 +60,11 @@ def truth(row: Mapping[str, Any], column: str) -> bool | None:
 
 def aggregated(row: Mapping[str, Any], *, mixture: bool) -> Layout | str:
     """The layout of a row whose engines prefill and decode, or why none can be told."""
+    said, devices = number(row, "tp", 1.0), number(row, "n_gpus")
+    if said < 1:
+        return f"tp is {said:g}: must be at least 1"
+    if math.isnan(number(row, "gpus")) and devices >= 1 and devices % said and said % devices:
+        return f"tp is {said:g} and n_gpus is {devices:g}: neither divides the other"
     tp, pp, ep = (max(int(number(row, name, 1.0)), 1) for name in ("tp", "pp", "ep"))
     dp = max(int(number(row, "attention_dp", 1.0)), 1)
     with_dp = truth(row, "attention_dp_on")

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mist_dse.catalog import Catalog
@@ -37,6 +38,12 @@ BUILT = (
 )
 """Dates of builds that a source names by version only: when that TensorRT-LLM release came out."""
 
+NUMBERS = ("n_gpus", "tp", "pp", "ep", "attention_dp", "isl", "osl", "concurrency", "batch", "request_rate", "output_tok_s", "total_tok_s",
+           "ttft_ms", "tpot_ms", "gpus", "moe_ep", "num_prompts", "range_ratio", "draft_tokens", "acceptance", "accepted_length",
+           "prefill_workers", "prefill_worker_gpus", "prefill_ep", "decode_workers", "decode_worker_gpus", "decode_ep",
+           "decode_slots_per_worker")  # fmt: skip
+"""Columns that are read as numbers; a file may hold any others."""
+
 VERSIONS = {
     ("vllm", "0.12"): "2025-12-03", ("vllm", "0.15"): "2026-01-29", ("vllm", "0.16"): "2026-02-25", ("vllm", "0.17"): "2026-03-07",
     ("sglang", "0.5.6"): "2025-12-02", ("sglang", "0.5.9"): "2026-02-23",
@@ -61,7 +68,23 @@ def measurements(path: Path | str, *, catalog: Catalog | None = None, rows: int 
         raise MeasurementError(f"{path}: no column of {', '.join(LOADS)}: one must say how much is asked")
     if frame.empty:
         raise MeasurementError(f"{path}: no rows below the header")
-    return normalised(frame, catalog or Catalog())
+    numbers, bad = _numbers(frame)
+    found = normalised(numbers, catalog or Catalog())
+    found["reason"] = np.where(bad == "", found["reason"], bad)
+    return found
+
+
+def _numbers(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
+    """``frame`` with its columns of numbers as such, and for each row which of its cells are none."""
+    reasons = np.full(len(frame), "", dtype=object)
+    columns = {}
+    for name in (name for name in NUMBERS if name in frame):
+        values = pd.to_numeric(frame[name], errors="coerce").astype(float)
+        wrong = (frame[name].notna() & ~np.isfinite(values)).to_numpy()
+        if wrong.any():
+            columns[name] = values.where(~wrong)
+            reasons[wrong] = [f"{name} is {cell!s}: must be a finite number" for cell in frame[name][wrong]]
+    return frame.assign(**columns), pd.Series(reasons, index=frame.index)
 
 
 def normalised(frame: pd.DataFrame, catalog: Catalog) -> pd.DataFrame:

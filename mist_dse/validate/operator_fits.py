@@ -66,7 +66,7 @@ def write_operator_fits(fits: pd.DataFrame, paths: Sequence[Path | str], out: Pa
     target, known = Path(out), catalog or Catalog(operators="light")
     target.parent.mkdir(parents=True, exist_ok=True)
     fits.to_csv(target, index=False, float_format="%.4g")
-    frames = {path: _frame(path) for path in paths}
+    frames = {path: kernel_table(path) for path in paths}
     collectives = [collective_fits(_EXCHANGES[kind](frame), known) for frame in frames.values() if (kind := kind_of(frame)) in _EXCHANGES]
     if collectives:
         pd.concat(collectives).to_csv(target.with_name("collectives.csv"), index=False, float_format="%.4g")
@@ -81,7 +81,8 @@ def write_operator_fits(fits: pd.DataFrame, paths: Sequence[Path | str], out: Pa
     target.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
-def _frame(path: Path | str) -> pd.DataFrame:
+def kernel_table(path: Path | str) -> pd.DataFrame:
+    """A parquet file of measured operators; ``MeasurementError`` for anything else."""
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:
@@ -89,7 +90,7 @@ def _frame(path: Path | str) -> pd.DataFrame:
 
 
 def _kernels(path: Path | str) -> pd.DataFrame | None:
-    frame = _frame(path)
+    frame = kernel_table(path)
     return None if kind_of(frame) in _EXCHANGES else kernel_rows(frame)
 
 

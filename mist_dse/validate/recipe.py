@@ -5,6 +5,7 @@ flags that hang on the engine, the model or the concurrency are facts read in th
 A row chooses its recipe by its ``source`` (``selects``), and its own columns (num_prompts, range_ratio, statistic) win over all.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -126,7 +127,7 @@ def _own(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and value == value
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _met(name: str, wanted: Any, row: Mapping[str, Any]) -> bool:

@@ -52,3 +52,28 @@ def test_an_empty_file_is_told(tmp_path: Path) -> None:
 def test_lengths_must_be_tokens(tmp_path: Path) -> None:
     frame = measurements(written(tmp_path, row(isl=0)))
     assert "isl" in frame["reason"][0]
+
+
+def test_one_bad_cell_costs_one_row_and_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    head = "model,hardware,engine,precision,mode,n_gpus,tp,isl,osl,concurrency"
+    rows = [
+        "Llama-3.1-8B,H100-SXM-80GB,vLLM,fp8,agg,1,1,{},128,{}".format(*cells) for cells in ((512, 4), ("abc", 4), (512, "inf"), (512, 8))
+    ]
+    path.write_text("\n".join([head, *rows]), encoding="utf-8")
+    assert measurements(path)["reason"].tolist() == [
+        "",
+        "isl is abc: must be a finite number",
+        "concurrency is inf: must be a finite number",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tp", "gpus", "said"), [(0, 1, "tp is 0: must be at least 1"), (3, 4, "tp is 3 and n_gpus is 4: neither divides the other")]
+)
+def test_a_layout_that_cannot_be_is_not_covered(tmp_path: Path, tp: int, gpus: int, said: str) -> None:
+    path = tmp_path / "rows.csv"
+    head = "model,hardware,engine,precision,mode,n_gpus,tp,isl,osl,concurrency"
+    path.write_text(f"{head}\nLlama-3.1-8B,H100-SXM-80GB,vLLM,fp8,agg,{gpus},{tp},512,128,4", encoding="utf-8")
+    assert measurements(path)["reason"].tolist() == [said]

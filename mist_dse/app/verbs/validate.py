@@ -157,9 +157,8 @@ def _write_golden(frame: "pd.DataFrame", target: Path, job: Job) -> None:
 
 def _operators(job: Job, form: str) -> int:
     """Predicted times of measured kernels, and their errors by kind of table, accelerator and datatype."""
-    import pandas as pd
-
     from mist_dse.catalog import Catalog
+    from mist_dse.validate.operator_fits import kernel_table
     from mist_dse.validate.operators import operator_predictions, operator_scores
 
     given = job.config["operators"]
@@ -171,7 +170,7 @@ def _operators(job: Job, form: str) -> int:
         raise UsageError("predictions: takes one file of operators at a time")
     catalog = Catalog(job.directories, operators=str(job.config["layer"]))
     limit = _count(job, "limit_rows")
-    found = [operator_predictions(pd.read_parquet(path)[:limit], catalog) for path in paths]
+    found = [operator_predictions(kernel_table(path)[:limit], catalog) for path in paths]
     if job.config["predictions"] is not None:
         target = _target(job, "predictions")
         found[0].to_csv(target, index=False)
