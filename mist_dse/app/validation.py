@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mist_dse.app.output import table_text
-from mist_dse.validate.score import VERDICT
+from mist_dse.validate.score import BUCKETS, VERDICT
 from mist_dse.validate.slices import SLICES
 
 SHOWN = (
@@ -89,7 +89,7 @@ def _block(body: list[list[str]], title: str, header: list[str], numbers: range)
     return table_text(body, title=title, header=header, numbers=numbers) if body else ""
 
 
-_BUCKETS = ("1-8", "9-32", "33-128", ">128")
+_BUCKETS = tuple(name for name, _, _ in BUCKETS)
 
 
 def _cell(key: str, value: Any) -> str:

@@ -16,10 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mist_dse.perf.load import Number
-from mist_dse.specs.hardware import OPERATOR_FAMILIES, Accelerator, OperatorFit
-
-FAMILIES = OPERATOR_FAMILIES
-"""Operator families that share coefficients."""
+from mist_dse.specs.hardware import Accelerator, OperatorFit
 
 _SOURCE = "class default: fits over H100, H200 and B200 kernel tables of aiconfigurator 0.12 and served token times"
 

@@ -6,7 +6,7 @@
 
 Per layer five element-wise kernels: two residual-and-norm passes (8 T hidden bytes each), rotary embedding (4 T queries), gate
 (6 T width), KV write; two more in linear layers, which split the projection (4 T of it) and norm and gate the values (6 T values).
-A mixture of experts takes 12 us + max(FLOP of max(pairs, 8 per distinct expert), bytes of distinct experts). With attention data
+Products, experts and attention are calls of `perf.kernels` at coefficients of `perf.operator`. With attention data
 parallelism the mixture sees the tokens of all ranks, so its time stands apart (`mixture_time`); what a rank sends to the others'
 experts is its own. Linear and sparse attention: `recurrent`, `sparse`.
 """
@@ -211,9 +211,9 @@ def _product_time(pool: Pool, matrix: shapes.Matrix, rows: Number) -> Number:
     native = pool.accelerator.peaks.native(matrix.dtype)
     source = operator_fit(pool.accelerator, "gemm", matrix.dtype, matrix.storage, pool.engine.family)
     fit, each = coefficients_of(pool.accelerator, source), (matrix.weight, min(shapes.COMPUTE_BYTES[native], ACTIVATION))
-    work = product_work(rows, matrix.n, matrix.k, weight=each[0], taken=each[1])
     time = product_time(fit, product_table(pool.accelerator, source), rows, matrix.n, matrix.k, bytes_each=each)
     if native in NARROW and pool.engine.quantise_saving > 0:
+        work = product_work(rows, matrix.n, matrix.k, weight=each[0], taken=each[1])
         return np.maximum(time - pool.engine.quantise_saving, operator_time(fit._replace(overhead=0.0), work.flop, work.moved))
     return time
 

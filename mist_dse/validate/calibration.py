@@ -5,7 +5,7 @@ A log holds one line per request: when it came, its tokens, its first and its la
 than a file of many configurations: what the log cannot tell stays at its prior.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +22,9 @@ from mist_dse.specs.workload import Arrivals, Lengths, Workload
 from mist_dse.units import format_quantity
 from mist_dse.validate.case import Case, case
 from mist_dse.validate.errors import MeasurementError
-from mist_dse.validate.fit import FUSED_SAVING, Fit, constants_of, fitted_profile
-from mist_dse.validate.predict import MILLI, STATISTICS, latencies
-from mist_dse.validate.recipe import recipe, recipes
+from mist_dse.validate.fit import FUSED_SAVING, Fit, constants_of, fitted_profile, median_errors
+from mist_dse.validate.predict import MILLI, latencies
+from mist_dse.validate.recipe import STATISTICS, recipe, recipes
 
 LOG_COLUMNS = {
     "arrival_s": ("arrival_s", "queued_ts", "arrival_time"),
@@ -106,11 +106,18 @@ def refitted(
     chosen = np.random.default_rng(0).permutation(len(cases))[: most or None]
     kept = [cases[k] for k in chosen]
     fit = fitted_profile(kept, measured[chosen], kept[0].profile, case_latencies, starts=starts, run=run)
+    return Refit(fit, *part_errors(rows, fit.profile, catalog, part="test", benchmark=benchmark, run=run))
+
+
+def part_errors(
+    rows: pd.DataFrame, profile: EngineProfile, catalog: Catalog, *, part: str, benchmark: str = "", run: Callable[..., Iterable[Any]] = map
+) -> tuple[int, float, float]:
+    """Rows of a part that ``profile`` stands for, and its median absolute errors of TTFT and TPOT there (0 and nan without any)."""
     try:
-        held, wanted = profile_cases(rows, profile, catalog, part="test", benchmark=benchmark)
+        cases, measured = profile_cases(rows, profile.name, catalog, part=part, benchmark=benchmark)
     except MeasurementError:
-        return Refit(fit, 0, np.nan, np.nan)
-    return Refit(fit, len(held), *fit_errors(list(run(case_latencies, [(case, fit.profile) for case in held])), wanted))
+        return 0, np.nan, np.nan
+    return len(cases), *median_errors(list(run(case_latencies, [(case, profile) for case in cases])), measured)
 
 
 def log_cases(path: Path | str, design: Design) -> tuple[list[Case], Floats]:
@@ -174,10 +181,3 @@ def _requests(log: pd.DataFrame) -> Requests:
 
 def _named(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in row.items()}
-
-
-def fit_errors(predicted: Sequence[tuple[float, float]], measured: Floats) -> tuple[float, float]:
-    """Median absolute relative errors of TTFT and TPOT."""
-    with np.errstate(invalid="ignore"):
-        ttft, tpot = np.nanmedian(np.abs(np.array(predicted) / measured - 1), axis=0)
-    return float(ttft), float(tpot)

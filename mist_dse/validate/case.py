@@ -12,7 +12,7 @@ from typing import Any
 from mist_dse.catalog import Catalog
 from mist_dse.rows import Requests
 from mist_dse.specs._check import SpecError
-from mist_dse.specs.design import BATCHING_POLICIES, Batching, Datatypes, Design, EngineProfile, Handoff, Parallelism, Pool, Speculation
+from mist_dse.specs.design import Batching, Datatypes, Design, EngineProfile, Handoff, Parallelism, Pool, Speculation
 from mist_dse.specs.hardware import Accelerator, Topology, TopologyTier
 from mist_dse.specs.workload import Arrivals, Lengths, Workload
 from mist_dse.validate.errors import MeasurementError
@@ -20,17 +20,21 @@ from mist_dse.validate.kinds import kind_of
 from mist_dse.validate.layout import Layout, number
 from mist_dse.validate.recipe import Recipe, amount, recipe_of
 
-POLICIES = {"sglang": "prefill_first" if "prefill_first" in BATCHING_POLICIES else "continuous"}
+POLICIES = {"sglang": "prefill_first"}
 """Batching policy of a family of engines where no flag names one; all others are chunked."""
 
 COMPUTE = {"bf16": "bf16", "fp8": "fp8", "int8": "int8", "int4": "bf16", "nvfp4": "fp4", "mxfp4": "fp8"}
 """What products compute in by how weights are stored: int4 is weight-only, MXFP4 weights meet MXFP8 activations."""
 
-NARROW = ("nvfp4", "mxfp4")
+WIDENED = ("nvfp4", "mxfp4")
 """Weights that devices without fp4 units widen to bf16 (weight-only kernels)."""
 
 SCALE_OUT = "infiniband_ndr"
 """The link between nodes where a row's engines span several: none of the sources records another."""
+
+UNTOLD = ("ran with multi-token prediction, and how many drafted tokens were accepted is not given: "
+          "give draft_tokens and acceptance or accepted_length")  # fmt: skip
+"""Why a row that speculates cannot be run."""
 
 _PROFILE = {field.name for field in fields(EngineProfile)}
 _BATCHING = {field.name for field in fields(Batching)}
@@ -54,8 +58,7 @@ class Case:
 
     def with_profile(self, profile: EngineProfile) -> "Case":
         """The same case with another profile under the same flags."""
-        engine = _launched(profile, dict(self.flags))
-        return replace(self, design=self.design.with_pools(engine=engine), profile=profile)
+        return replace(self, design=self.design.with_pools(engine=replace(profile, **dict(self.flags))), profile=profile)
 
     def with_flags(self, **flags: Any) -> "Case":
         """The same case with further flags."""
@@ -74,30 +77,17 @@ def case(row: Mapping[str, Any], *, catalog: Catalog, recipes: Sequence[Recipe],
     facts = _facts(row)
     chosen = benchmark or recipe_of(facts, tuple(recipes))
     try:
-        settings = chosen.settings(facts)
-    except MeasurementError as error:
-        return str(error)
-    try:
-        guesses = speculation(row)
-    except SpecError as error:
-        return str(error)
-    if row.get("multi_token_prediction") == "yes" and guesses is None:
-        return (
-            "ran with multi-token prediction, and how many drafted tokens were accepted is not given: "
-            "give draft_tokens and acceptance or accepted_length"
-        )
-    try:
+        settings, guesses = chosen.settings(facts), speculation(row)
+        if row.get("multi_token_prediction") == "yes" and guesses is None:
+            return UNTOLD
         load = _load(row, settings)
-    except SpecError as error:
-        return str(error)
-    if isinstance(load, str):
-        return load
-    facts["concurrency"] = _most_at_once(load)
-    profile = profile_of(str(settings.get("profile") or row["use_family"]), row, kind_of(catalog.model(row["use_model"])), profiles)
-    flags = {name: amount(value, facts) for name, value in settings.items() if name in _PROFILE}
-    try:
-        design = _design(row, facts, settings, catalog=catalog, engine=_launched(profile, flags)).with_pools(speculation=guesses)
-    except SpecError as error:
+        if isinstance(load, str):
+            return load
+        facts["concurrency"] = _most_at_once(load)
+        profile = profile_of(str(settings.get("profile") or row["use_family"]), row, kind_of(catalog.model(row["use_model"])), profiles)
+        flags = {name: amount(value, facts) for name, value in settings.items() if name in _PROFILE}
+        design = _design(row, facts, settings, catalog=catalog, engine=replace(profile, **flags)).with_pools(speculation=guesses)
+    except (MeasurementError, SpecError) as error:
         return str(error)
     return Case(design=design, workload=load, statistic=str(settings["statistic"]), recipe=chosen.name, profile=profile,
                 flags=tuple(flags.items()), notes=_notes(row, chosen, settings))  # fmt: skip
@@ -130,10 +120,6 @@ def profile_of(wanted: str, row: Mapping[str, Any], kind: str, profiles: Mapping
     if best and built:
         return next((one for one in reversed(best) if one.built <= built), best[0])
     return profiles.get(wanted, profiles["generic"])
-
-
-def _launched(profile: EngineProfile, flags: Mapping[str, Any]) -> EngineProfile:
-    return replace(profile, **flags)
 
 
 def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,7 +190,7 @@ def _design(
 
 def _datatypes(row: Mapping[str, Any], settings: Mapping[str, Any], accelerator: Accelerator) -> Datatypes:
     weight = str(row["use_weight"])
-    computed = "bf16" if weight in NARROW and accelerator.peaks.fp4 is None else COMPUTE[weight]
+    computed = "bf16" if weight in WIDENED and accelerator.peaks.fp4 is None else COMPUTE[weight]
     return Datatypes(weight=weight, kv=str(settings.get("kv", "bf16")), compute=str(settings.get("compute", computed)))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mist_dse.rows import Floats
 from mist_dse.specs.design import EngineProfile
@@ -106,8 +107,15 @@ def fitted_profile(
     found = min(tries, key=lambda one: float(one.cost))
     limits = zip(constants, found.x, *problem.bounds, strict=True)
     at_limit = tuple(c.field for c, x, low, high in limits if min(x - low, high - x) < 0.05)
-    before, after = (_median_errors(problem.predictions([x])[0], measured) for x in (origin, found.x))
+    before, after = (median_errors(problem.predictions([x])[0], measured) for x in (origin, found.x))
     return Fit(profile=problem.profile(found.x), at_limit=at_limit, before=before, after=after, rows=len(cases))
+
+
+def median_errors(predicted: ArrayLike, measured: Floats) -> tuple[float, float]:
+    """Median absolute relative errors of TTFT and TPOT [n, 2]."""
+    with np.errstate(invalid="ignore"):
+        ttft, tpot = np.nanmedian(np.abs(np.asarray(predicted) / measured - 1), axis=0)
+    return float(ttft), float(tpot)
 
 
 class _Problem:
@@ -146,8 +154,3 @@ class _Problem:
         with np.errstate(divide="ignore", invalid="ignore"):
             wrong: Floats = (np.log(answers / self.measured) / self.sigma).ravel()
         return np.where(np.isfinite(wrong), wrong, 0.0)
-
-
-def _median_errors(answers: Floats, measured: Floats) -> tuple[float, float]:
-    ttft, tpot = np.nanmedian(np.abs(answers / measured - 1), axis=0)
-    return float(ttft), float(tpot)

@@ -171,7 +171,10 @@ def _cache_bytes(kept: pd.Series) -> np.ndarray:
 
 
 def _numbers(frame: pd.DataFrame, *columns: str) -> list[np.ndarray]:
-    return [frame[column].to_numpy(float) for column in columns]
+    try:
+        return [frame[column].to_numpy(float) for column in columns]
+    except (TypeError, ValueError) as error:
+        raise MeasurementError(f"columns {', '.join(columns)} must hold numbers: {error}") from None
 
 
 def _text(frame: pd.DataFrame, column: str) -> np.ndarray:

@@ -53,6 +53,8 @@ def operator_fits(paths: Iterable[Path | str], catalog: Catalog | None = None) -
         raise MeasurementError("no table of kernels was named: give files like gemm_h100_sxm.parquet")
     table = _named(pd.concat(rows, ignore_index=True), known)
     groups = _groups(table)
+    if not groups:
+        raise MeasurementError(f"no group of {LEAST_ROWS} measured rows to fit: every row needs a latency_ms above 0")
     first = {key: _fit(group, known, key, np.array(START)) for key, group in groups}
     centres = _centres(first)
     return pd.DataFrame([_record(key, group, known, centres[key[1:4]]) for key, group in groups])

@@ -5,9 +5,8 @@ completion. Times are in ms, as in the files of measurements. Where lengths or a
 measurement is one draw of many: the prediction is the mean over a few.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,9 @@ from mist_dse.rows import COMPLETED
 from mist_dse.sim.simulate import LivelockError
 from mist_dse.specs._check import SpecError
 from mist_dse.validate.case import Case
+from mist_dse.validate.recipe import STATISTICS
 
 MILLI = 1e-3
-
-STATISTICS: Mapping[str, Callable[[Any], Any]] = {
-    "mean": np.mean, "median": np.median, "p90": partial(np.quantile, q=0.9), "p99": partial(np.quantile, q=0.99),
-}  # fmt: skip
-"""Statistics over requests that a load generator may report."""
 
 FIGURES = ("ttft_ms", "tpot_ms", "e2e_ms", "output_tok_s", "total_tok_s")
 """What a load generator reports."""

@@ -6,9 +6,12 @@ A row chooses its recipe by its ``source`` (``selects``), and its own columns (n
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from mist_dse.catalog import Catalog
 from mist_dse.catalog_errors import CatalogError, nearest
@@ -18,7 +21,10 @@ from mist_dse.validate.errors import MeasurementError
 ARRIVALS = ("closed", "open", "burst", "static")
 """Closed loop of ``concurrency`` clients; Poisson at ``request_rate`` (-1: all at once); all at once; one static batch."""
 
-STATISTICS = ("mean", "median")
+STATISTICS: Mapping[str, Callable[[Any], Any]] = {
+    "mean": np.mean, "median": np.median, "p90": partial(np.quantile, q=0.9), "p99": partial(np.quantile, q=0.99),
+}  # fmt: skip
+"""Statistics over requests that a load generator may report."""
 
 DEFAULT = "closed_loop"
 """The recipe of rows whose source no recipe selects."""

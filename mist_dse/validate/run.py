@@ -16,12 +16,9 @@ from mist_dse.catalog import Catalog
 from mist_dse.specs.design import EngineProfile
 from mist_dse.validate.case import case
 from mist_dse.validate.kinds import kind_of
-from mist_dse.validate.predict import Prediction, prediction
+from mist_dse.validate.predict import FIGURES, Prediction, prediction
 from mist_dse.validate.recipe import Recipe, recipe, recipes
 from mist_dse.validate.residuals import GRADES, grade_of
-
-FIGURES = ("ttft_ms", "tpot_ms", "e2e_ms", "output_tok_s", "total_tok_s")
-"""What is predicted, each as ``pred_`` and its name."""
 
 CHUNK = 24
 """Rows of one chunk: about a second of work."""

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from mist_dse.perf.operator import FAMILIES, Coefficients, coefficients, operator_fit, operator_time, soft_maximum, speed_of_light
+from mist_dse.perf.operator import Coefficients, coefficients, operator_fit, operator_time, soft_maximum, speed_of_light
 from mist_dse.specs._check import SpecError
-from mist_dse.specs.hardware import OperatorFit, Peaks
+from mist_dse.specs.hardware import OPERATOR_FAMILIES, OperatorFit, Peaks
 from tests.perf.cases import ACCELERATORS, H100, H200, L40S
 
 
@@ -26,7 +26,7 @@ def test_a_datatype_without_units_computes_at_the_next_wider_one() -> None:
 
 
 @given(
-    accelerator=st.sampled_from(ACCELERATORS), family=st.sampled_from(FAMILIES), dtype=st.sampled_from(["bf16", "fp8"]),
+    accelerator=st.sampled_from(ACCELERATORS), family=st.sampled_from(OPERATOR_FAMILIES), dtype=st.sampled_from(["bf16", "fp8"]),
     flop=st.floats(0, 1e15), moved=st.floats(0, 1e12), faster=st.floats(1, 10),
 )  # fmt: skip
 def test_light_is_fastest_and_a_faster_device_never_slower(accelerator, family, dtype, flop, moved, faster) -> None:  # type: ignore[no-untyped-def]

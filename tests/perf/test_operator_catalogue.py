@@ -11,8 +11,9 @@ from hypothesis import given, settings, strategies as st
 import mist_dse
 from mist_dse.catalog import Catalog, CatalogError, conf_dir
 from mist_dse.perf.collective import Hop, Span, all_reduce_time, measured_time
-from mist_dse.perf.operator import FAMILIES, coefficients, operator_fit, operator_time
+from mist_dse.perf.operator import coefficients, operator_fit, operator_time
 from mist_dse.perf.tables import product_table
+from mist_dse.specs.hardware import OPERATOR_FAMILIES
 
 CATALOG = Catalog()
 DATA = Path(mist_dse.__file__).parent / "data"
@@ -58,7 +59,7 @@ def test_block_scaled_products_timed_launch_by_launch_never_answer_for_an_engine
 
 @settings(max_examples=60)
 @given(
-    name=st.sampled_from(CATALOG.names("accelerator")), family=st.sampled_from(FAMILIES), dtype=st.sampled_from(["bf16", "fp8"]),
+    name=st.sampled_from(CATALOG.names("accelerator")), family=st.sampled_from(OPERATOR_FAMILIES), dtype=st.sampled_from(["bf16", "fp8"]),
     flop=st.floats(0, 1e15), moved=st.floats(0, 1e12), count=st.floats(0, 1e6), more=st.floats(1, 10),
 )  # fmt: skip
 def test_more_work_never_takes_less_time(name, family, dtype, flop, moved, count, more) -> None:  # type: ignore[no-untyped-def]

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from mist_dse.catalog import Catalog, conf_dir, load_design
-from mist_dse.validate.calibration import case_latencies, fit_errors, log_cases, profile_cases, profile_text, read_log
+from mist_dse.validate.calibration import case_latencies, log_cases, part_errors, profile_cases, profile_text, read_log
 from mist_dse.validate.errors import MeasurementError
+from mist_dse.validate.fit import median_errors
 from mist_dse.validate.measurements import normalised
 from mist_dse.validate.quality import judged
 from tests.validate.rows_of import row
@@ -38,6 +39,8 @@ def test_only_the_calibration_part_of_one_profile_is_fitted_on() -> None:
     assert measured == pytest.approx(np.tile([0.060, 0.0075], (len(wanted), 1)))
     held, _ = profile_cases(frame, "vllm", CATALOG, part="test")
     assert len(cases) + len(held) == 20
+    assert part_errors(frame, CATALOG.engine("vllm"), CATALOG, part="test")[0] == len(held)
+    assert part_errors(frame, CATALOG.engine("trtllm"), CATALOG, part="test")[0] == 0
     with pytest.raises(MeasurementError, match="no row"):
         profile_cases(frame, "trtllm", CATALOG)
 
@@ -78,4 +81,4 @@ def test_a_written_profile_reads_back_with_its_sources(tmp_path: Path) -> None:
 
 
 def test_errors_are_medians_over_what_was_measured() -> None:
-    assert fit_errors([(1.1, 2.0), (0.7, 2.4)], np.array([[1.0, 2.0], [1.0, np.nan]])) == pytest.approx((0.2, 0.0))
+    assert median_errors([(1.1, 2.0), (0.7, 2.4)], np.array([[1.0, 2.0], [1.0, np.nan]])) == pytest.approx((0.2, 0.0))
