@@ -21,7 +21,7 @@ sweep: .venv/.run
 test: .venv/.dev
 	$(BIN)/python -m pytest $(ARGS)
 
-test-browser: .venv/.dev
+test-browser: .venv/.browser
 	$(BIN)/python -m pytest -m browser tests $(ARGS)
 
 test-cluster: .venv/.dev
@@ -63,6 +63,10 @@ clean:
 
 .venv/.run: .venv/.python $(BUILT_FROM)
 	$(PIP) install --quiet $(LOCKED) -e .
+	@touch $@
+
+.venv/.browser: .venv/.dev
+	$(PIP) install --quiet $(LOCKED) -e '.[dev,perfetto]'
 	@touch $@
 
 .venv/.dev: .venv/.run

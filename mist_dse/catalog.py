@@ -7,8 +7,7 @@
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -16,14 +15,14 @@ from typing import Any, TypeVar, cast
 import yaml
 
 from mist_dse import catalog_schema as schema
-from mist_dse.catalog_errors import CatalogError, closest, keys_of, nearest, validated
+from mist_dse.catalog_errors import CatalogError, closest, keys_of, located, nearest, validated
 from mist_dse.catalog_operators import LAYERS, collectives_of, operators_of, tables_of
-from mist_dse.specs._check import SpecError
-from mist_dse.specs.design import Batching, Datatypes, Design, EngineProfile, Handoff, Parallelism, Pool, Speculation
+from mist_dse.catalog_workload import ArrivalsEntry, WorkloadEntry, slo_of, workload_of
+from mist_dse.specs.design import Batching, Datatypes, Design, EngineProfile, Handoff, Parallelism, Pool, Routing, Speculation
 from mist_dse.specs.hardware import Accelerator, Host, Link, MemoryTier, OperatorFit, Peaks, Price, PriceBook, Topology, TopologyTier
 from mist_dse.specs.model import ModelSpec
 from mist_dse.specs.pipeline import Pipeline, Stage
-from mist_dse.specs.workload import Arrivals, Lengths, Slo, Workload
+from mist_dse.specs.workload import Slo, Workload
 
 __all__ = ["GROUPS", "Catalog", "CatalogError", "build_design", "build_workload", "conf_dir", "load_design", "with_changes"]
 
@@ -171,12 +170,12 @@ class Catalog:
     def _accelerator(self, name: str, path: Path) -> Accelerator:
         values = validated(schema.AcceleratorEntry, self._read(path), str(path)).values()
         scale_up = values.pop("scale_up")
-        with _located(str(path), "operators"):
+        with located(str(path), "operators"):
             operators = tuple(OperatorFit(**fit) for fit in values.pop("operators"))
-        with _located(str(path), "peaks"):
+        with located(str(path), "peaks"):
             peaks = Peaks(**values.pop("peaks"))
         link = self.link(scale_up["link"], where=f"{path}: scale_up.link: ")
-        with _located(str(path), ""):
+        with located(str(path), ""):
             plain = Accelerator(name=name, peaks=peaks, operators=operators, scale_up=link, scale_up_domain=scale_up["domain"], **values)
         fits = operators_of(plain, self.operators, every=self.kernels)
         links = collectives_of(plain, self.operators, every=self.kernels)
@@ -188,15 +187,15 @@ class Catalog:
         tiers = []
         for index, tier in enumerate(entry.tiers):
             link = self.link(tier.link, where=f"{path}: tiers.{index}.link: ") if tier.link else None
-            with _located(str(path), f"tiers.{index}"):
+            with located(str(path), f"tiers.{index}"):
                 tiers.append(TopologyTier(name=tier.name, size=tier.size, link=link, oversubscription=tier.oversubscription))
-        with _located(str(path), ""):
+        with located(str(path), ""):
             return Topology(name=name, tiers=tuple(tiers), host=host, hosts_per_node=entry.hosts_per_node, source=entry.source["default"])
 
     def _pipeline(self, name: str, path: Path) -> Pipeline:
         entry = validated(schema.PipelineEntry, self._read(path), str(path))
         stages = tuple(Stage(name=stage.name, kind=stage.kind, after=tuple(stage.after)) for stage in entry.stages)
-        with _located(str(path), "stages"):
+        with located(str(path), "stages"):
             return Pipeline(name=name, stages=stages, source=entry.source["default"])
 
     def _prices(self, name: str, path: Path) -> PriceBook:
@@ -207,13 +206,13 @@ class Catalog:
             if item not in known:
                 raise CatalogError(f"{path}: prices: {item!r} is neither an accelerator nor a host; {nearest(item, known)}")
             facts = price.model_dump(exclude={"price"})
-            with _located(str(path), f"prices.{item}"):
+            with located(str(path), f"prices.{item}"):
                 prices.append(Price(item=item, usd_per_hour=price.price, **facts))
         return PriceBook(name=name, prices=tuple(prices), billing=entry.billing, date=entry.date, source=entry.source["default"])
 
     def _slo(self, name: str, path: Path) -> Slo:
         entry = validated(schema.SloFile, self._read(path), str(path))
-        return _slo(entry, str(path), "")
+        return slo_of(entry, str(path), "")
 
 
 def load_design(name: str, *, model: str | None = None, accelerator: str | None = None, engine: str | None = None,
@@ -235,7 +234,7 @@ def with_changes(group: str, data: Mapping[str, Any], changes: Mapping[str, Any]
     if group == "design":
         part, top, short = "pools.*", keys_of(schema.DesignEntry), keys_of(schema.PoolEntry)
     else:
-        part, top, short = "arrivals", keys_of(schema.WorkloadEntry), keys_of(schema.ArrivalsEntry)
+        part, top, short = "arrivals", keys_of(WorkloadEntry), keys_of(ArrivalsEntry)
     result = copy.deepcopy(dict(data))
     for key, value in changes.items():
         if key.split(".")[0] not in (*top, *short):
@@ -271,9 +270,10 @@ def build_design(data: Mapping[str, Any], catalog: Catalog, where: str = "design
     if entry.handoff is not None:
         _known([entry.handoff.from_], list(entry.pools), f"{where}: handoff.from", "pool of the design")
         _known([entry.handoff.to], list(entry.pools), f"{where}: handoff.to", "pool of the design")
-        handoff = Handoff(source=entry.handoff.from_, target=entry.handoff.to, mode=entry.handoff.mode)
+        with located(where, "handoff"):
+            handoff = Handoff(source=entry.handoff.from_, target=entry.handoff.to, mode=entry.handoff.mode, groups=entry.handoff.groups)
     pools = tuple(_pool(name, pool, catalog, where) for name, pool in entry.pools.items())
-    with _located(where, "pools"):
+    with located(where, "pools"):
         return Design(pipeline=pipeline, topology=topology, pools=pools, handoff=handoff, name=entry.name)
 
 
@@ -282,14 +282,16 @@ def _pool(name: str, entry: schema.PoolEntry, catalog: Catalog, where: str) -> P
     model = catalog.model(entry.model, where=f"{place}.model: ")
     accelerator = catalog.accelerator(entry.accelerator, where=f"{place}.accelerator: ")
     engine = catalog.engine(entry.engine, where=f"{place}.engine: ")
-    with _located(where, f"pools.{name}.batching"):
+    with located(where, f"pools.{name}.batching"):
         batching = Batching(**entry.batching.model_dump())
-    with _located(where, f"pools.{name}.speculation"):
+    with located(where, f"pools.{name}.routing"):
+        routing = Routing(**entry.routing.model_dump())
+    with located(where, f"pools.{name}.speculation"):
         speculation = Speculation(**entry.speculation.model_dump()) if entry.speculation else None
-    with _located(where, f"pools.{name}"):
+    with located(where, f"pools.{name}"):
         parallelism = Parallelism(tp=entry.tp, pp=entry.pp, dp=entry.dp, ep=entry.ep, cp=entry.cp)
         return Pool(name=name, stages=tuple(entry.hosts), model=model, accelerator=accelerator, engine=engine, replicas=entry.replicas,
-                    parallelism=parallelism, dtypes=_datatypes(entry.dtype, model), batching=batching, router=entry.router,
+                    parallelism=parallelism, dtypes=_datatypes(entry.dtype, model), batching=batching, router=entry.router, routing=routing,
                     node=entry.at.node if entry.at else None, speculation=speculation)  # fmt: skip
 
 
@@ -302,33 +304,8 @@ def _datatypes(entry: schema.DtypeEntry, model: ModelSpec) -> Datatypes:
 
 
 def build_workload(data: Mapping[str, Any], where: str = "workload", *, catalog: Catalog | None = None) -> Workload:
-    """A workload from plain data; ``slo`` may be the name of a catalogued one. ``where`` begins the line of a `CatalogError`."""
-    slo = None
-    if isinstance(data, Mapping) and isinstance(data.get("slo"), str):
-        slo = (catalog or Catalog()).slo(data["slo"], where=f"{where}: slo: ")
-        data = {**data, "slo": None}
-    entry = validated(schema.WorkloadEntry, data, where)
-    if entry.slo is not None:
-        slo = _slo(entry.slo, where, "slo")
-    with _located(where, "arrivals"):
-        arrivals = Arrivals(**entry.arrivals.model_dump())
-    inputs, outputs = (_lengths(getattr(entry, key), where, key) for key in ("input_tokens", "output_tokens"))
-    rest = entry.model_dump(exclude={"arrivals", "input_tokens", "output_tokens", "slo", "name", "note"})
-    with _located(where, ""):
-        return Workload(name=entry.name or "workload", arrivals=arrivals, slo=slo,
-                        input_tokens=inputs, output_tokens=outputs, **rest)  # fmt: skip
-
-
-def _lengths(entry: schema.LengthsEntry | None, where: str, key: str) -> Lengths | None:
-    if entry is None:
-        return None
-    with _located(where, key):
-        return Lengths(**entry.model_dump())
-
-
-def _slo(entry: schema.SloFile, where: str, path: str) -> Slo:
-    with _located(where, path):
-        return Slo(per_request=tuple(entry.per_request.items()), limits=tuple(entry.limits))
+    """A workload from plain data; an ``slo`` may be the name of a catalogued one. ``where`` begins the line of a `CatalogError`."""
+    return workload_of(data, where, named_slo=lambda name, place: (catalog or Catalog()).data("slo", name, where=place))
 
 
 def _plain(spec: Callable[..., T], entry: type[schema.Entry], name: str, data: Mapping[str, Any], path: Path) -> T:
@@ -337,7 +314,7 @@ def _plain(spec: Callable[..., T], entry: type[schema.Entry], name: str, data: M
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in checked.values().items()}
     kept = {field.name for field in fields(cast(Any, spec))}
     about = {"verified": checked.verified, "note": checked.note}
-    with _located(str(path), ""):
+    with located(str(path), ""):
         return spec(name=name, **{key: value for key, value in (values | about).items() if key in kept})
 
 
@@ -345,20 +322,6 @@ def _known(names: Sequence[str], choices: Sequence[str], where: str, what: str) 
     for name in names:
         if name not in choices:
             raise CatalogError(f"{where}: {name!r} is not a {what}; {nearest(name, choices)}")
-
-
-_FIELD = re.compile(r"(?:Pool [^:]+: |\w+\.)(\w+)\b")
-
-
-@contextmanager
-def _located(where: str, path: str) -> Iterator[None]:
-    """Turn a ``SpecError`` into a `CatalogError` with the place, the key that the message names added to ``path``."""
-    try:
-        yield
-    except SpecError as error:
-        match = _FIELD.match(str(error))
-        key = ".".join(part for part in (path, match[1] if match else "") if part)
-        raise CatalogError(f"{where}: {key}: {error}" if key else f"{where}: {error}") from None
 
 
 def _folded(name: str) -> str:

@@ -1,11 +1,15 @@
 """Bad catalogue data as one clear line: the place, the key path, the value, and what would be valid."""
 
 import difflib
+import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+
+from mist_dse.specs._check import SpecError
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -44,6 +48,20 @@ def validated(schema: type[S], data: object, where: str) -> S:
         problems: list[Any] = error.errors(include_url=False)
         problem = next((item for item in problems if item["type"] == "extra_forbidden"), problems[0])
         raise CatalogError(f"{where}: {_sentence(problem, schema)}".replace("\n", " ")) from None
+
+
+_FIELD = re.compile(r"(?:Pool [^:]+: |\w+\.)(\w+)\b")
+
+
+@contextmanager
+def located(where: str, path: str) -> Iterator[None]:
+    """Turn a ``SpecError`` into a `CatalogError` with the place, the key that the message names added to ``path``."""
+    try:
+        yield
+    except SpecError as error:
+        match = _FIELD.match(str(error))
+        key = ".".join(part for part in (path, match[1] if match else "") if part)
+        raise CatalogError(f"{where}: {key}: {error}" if key else f"{where}: {error}") from None
 
 
 def keys_of(schema: type[BaseModel]) -> list[str]:

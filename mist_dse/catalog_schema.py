@@ -4,7 +4,7 @@ Every schema forbids unknown keys, every quantity carries a unit (`mist_dse.unit
 becomes one line (`mist_dse.catalog_errors`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from functools import partial
 from typing import Annotated, Any
@@ -12,10 +12,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, create_model, model_validator
 
 from mist_dse.catalog_errors import keys_of, nearest
-from mist_dse.specs.design import BATCHING_POLICIES, HANDOFF_MODES, PACKINGS, ROUTERS, STORAGE_BYTES, EngineProfile
+from mist_dse.specs.design import BATCHING_POLICIES, HANDOFF_MODES, PACKINGS, ROUTERS, STORAGE_BYTES, EngineProfile, Routing
 from mist_dse.specs.hardware import COMPUTE_DTYPES
 from mist_dse.specs.model import ModelSpec
-from mist_dse.specs.workload import ARRIVAL_KINDS, LENGTH_KINDS
 from mist_dse.units import quantity
 
 
@@ -23,7 +22,8 @@ def _in(dimension: str) -> BeforeValidator:
     return BeforeValidator(partial(quantity, dimension=dimension))
 
 
-def _one_of(choices: Iterable[str]) -> BeforeValidator:
+def one_of(choices: Iterable[str]) -> BeforeValidator:
+    """A word of ``choices``, or else the nearest of them."""
     known = tuple(choices)
 
     def choice(value: object) -> object:
@@ -45,7 +45,7 @@ Watts = Annotated[float, _in("W")]
 UsdPerHour = Annotated[float, _in("USD/h")]
 Tokens = Annotated[float, _in("token")]
 Source = Annotated[dict[str, StrictStr], BeforeValidator(lambda value: {"default": value} if isinstance(value, str) else value)]
-Storage = Annotated[str, _one_of(STORAGE_BYTES)]
+Storage = Annotated[str, one_of(STORAGE_BYTES)]
 
 
 class Strict(BaseModel):
@@ -100,8 +100,8 @@ class ScaleUpEntry(Strict):
 class OperatorEntry(Strict):
     """Fitted coefficients of one operator family and datatype."""
 
-    family: Annotated[str, _one_of(("gemm", "attention_prefill", "attention_decode", "moe", "elementwise"))]
-    dtype: Annotated[str, _one_of(COMPUTE_DTYPES)]
+    family: Annotated[str, one_of(("gemm", "attention_prefill", "attention_decode", "moe", "elementwise"))]
+    dtype: Annotated[str, one_of(COMPUTE_DTYPES)]
     overhead: Seconds
     compute: Amount
     memory: Amount
@@ -142,7 +142,7 @@ class HostEntry(Entry):
 class LinkEntry(Entry):
     """conf/link/NAME.yaml."""
 
-    kind: Annotated[str, _one_of(("scale-up", "scale-out", "host"))]
+    kind: Annotated[str, one_of(("scale-up", "scale-out", "host"))]
     bandwidth: ByteRate
     latency: Seconds
     efficiency: Amount = 0.8
@@ -201,8 +201,8 @@ EngineEntry = _entry_of(
     "conf/engine/NAME.yaml: an engine profile.",
     **dict.fromkeys(ENGINE_SECONDS, Seconds),
     reserve=ByteCount,
-    models=Annotated[str, _one_of(("", "dense", "moe", "mla"))],
-    first_token_from=Annotated[str, _one_of(("prefill", "decode"))],
+    models=Annotated[str, one_of(("", "dense", "moe", "mla"))],
+    first_token_from=Annotated[str, one_of(("prefill", "decode"))],
 )
 
 
@@ -226,7 +226,7 @@ class PriceEntry(Strict):
     price: UsdPerHour
     provider: StrictStr
     date: StrictStr
-    kind: Annotated[str, _one_of(("on_demand", "list", "marketplace", "study", "median"))]
+    kind: Annotated[str, one_of(("on_demand", "list", "marketplace", "study", "median"))]
     source: StrictStr
     confidence: StrictStr = ""
 
@@ -234,7 +234,7 @@ class PriceEntry(Strict):
 class PriceBookEntry(Entry):
     """conf/price/NAME.yaml: one consistent set of prices."""
 
-    billing: Annotated[str, _one_of(("device", "node"))] = "device"
+    billing: Annotated[str, one_of(("device", "node"))] = "device"
     date: StrictStr = ""
     prices: dict[str, PriceEntry]
 
@@ -242,7 +242,7 @@ class PriceBookEntry(Entry):
 class SloFile(Entry):
     """conf/slo/NAME.yaml: limits per request, and on aggregate metrics."""
 
-    per_request: dict[Annotated[str, _one_of(("ttft", "tpot", "e2e"))], Seconds] = {}
+    per_request: dict[Annotated[str, one_of(("ttft", "tpot", "e2e"))], Seconds] = {}
     limits: list[StrictStr] = []
 
 
@@ -257,7 +257,7 @@ class DtypeEntry(Strict):
 
     weight: Storage | None = None
     kv: Storage | None = None
-    compute: Annotated[str, _one_of(COMPUTE_DTYPES)] | None = None
+    compute: Annotated[str, one_of(COMPUTE_DTYPES)] | None = None
 
 
 _SHORTHAND = {"fp32": ("fp32", "fp32", "fp32"), "fp16": ("fp16", "fp16", "bf16"), "int4": ("int4", "bf16", "bf16"),
@@ -276,11 +276,12 @@ def _dtype(value: object) -> object:
 class BatchingEntry(Strict):
     """How an engine forms its steps; what is left out keeps the default of `specs.design.Batching`."""
 
-    policy: Annotated[str, _one_of(BATCHING_POLICIES)] = "chunked"
+    policy: Annotated[str, one_of(BATCHING_POLICIES)] = "chunked"
     max_num_seqs: StrictInt = 256
     max_num_batched_tokens: StrictInt = 8192
     long_prefill_threshold: StrictInt = 0
-    packing: Annotated[str, _one_of(PACKINGS)] = "fcfs"
+    packing: Annotated[str, one_of(PACKINGS)] = "fcfs"
+    prefix_caching: StrictBool = False
 
 
 class SpeculationEntry(Strict):
@@ -289,6 +290,15 @@ class SpeculationEntry(Strict):
     draft_tokens: StrictInt
     acceptance: Amount
     draft_share: Amount | None = None
+
+
+class RoutingEntry(Strict):
+    """What a pool's router needs to know (`specs.design.Routing`)."""
+
+    heavy_tokens: StrictInt = Routing().heavy_tokens
+    heavy_share: Amount = Routing().heavy_share
+    guard: Amount = Routing().guard
+    slack: StrictInt = Routing().slack
 
 
 class PlaceEntry(Strict):
@@ -312,7 +322,8 @@ class PoolEntry(Strict):
     cp: StrictInt = 1
     dtype: Annotated[DtypeEntry, BeforeValidator(_dtype)] = DtypeEntry()
     batching: BatchingEntry = BatchingEntry()
-    router: Annotated[str, _one_of(ROUTERS)] = "round_robin"
+    router: Annotated[str, one_of(ROUTERS)] = "round_robin"
+    routing: RoutingEntry = RoutingEntry()
     at: PlaceEntry | None = None
     speculation: SpeculationEntry | None = None
 
@@ -322,7 +333,8 @@ class HandoffEntry(Strict):
 
     from_: StrictStr = Field(alias="from")
     to: StrictStr
-    mode: Annotated[str, _one_of(HANDOFF_MODES)] = "layerwise"
+    mode: Annotated[str, one_of(HANDOFF_MODES)] = "layerwise"
+    groups: StrictInt = 1
 
 
 class DesignEntry(Strict):
@@ -332,49 +344,6 @@ class DesignEntry(Strict):
     topology: StrictStr
     pools: dict[str, PoolEntry] = Field(min_length=1)
     handoff: HandoffEntry | None = None
-    name: StrictStr = ""
-    source: StrictStr = ""
-    note: StrictStr = ""
-
-
-class ArrivalsEntry(Strict):
-    """When requests come."""
-
-    kind: Annotated[str, _one_of(ARRIVAL_KINDS)]
-    rate: PerSecond | None = None
-    requests: StrictInt | None = None
-    cv: Amount = 1.0
-    clients: StrictInt | None = None
-    think: Seconds = 0.0
-    path: StrictStr | None = None
-    scale: Amount = 1.0
-
-
-class LengthsEntry(Strict):
-    """Token counts of one side."""
-
-    kind: Annotated[str, _one_of(LENGTH_KINDS)]
-    mean: Tokens | None = None
-    cv: Amount = 0.0
-    low: StrictInt | None = None
-    high: StrictInt | None = None
-
-
-LengthsOrNumber = Annotated[LengthsEntry, BeforeValidator(lambda v: v if isinstance(v, Mapping) else {"kind": "fixed", "mean": v})]
-
-
-class WorkloadEntry(Strict):
-    """conf/workload/NAME.yaml."""
-
-    arrivals: ArrivalsEntry
-    input_tokens: LengthsOrNumber | None = None
-    output_tokens: LengthsOrNumber | None = None
-    joint: StrictStr | None = None
-    cached_prompt_fraction: Amount = 0.0
-    warmup: Amount = 0.0
-    nominal_rate: StrictBool = True
-    slo: SloEntry | None = None
-    seed: StrictInt = 0
     name: StrictStr = ""
     source: StrictStr = ""
     note: StrictStr = ""

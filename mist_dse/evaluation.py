@@ -4,7 +4,7 @@ A design is lowered to rows, the rows go to `analytic` or `sim` with the same re
 The verdict *saturated* comes from one demand function whatever the fidelity.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mist_dse import metrics
-from mist_dse.analytic import BoundArrays, SteadyResult, bound, demand, saturated, steady
+from mist_dse.analytic import BoundArrays, SteadyResult, bound, demand, offered_rate, saturated, steady
 from mist_dse.analytic.demand import Demands
 from mist_dse.catalog import Catalog
 from mist_dse.metrics.pools import ResourceUse
-from mist_dse.requests import realise
-from mist_dse.rows import Load, Records, Requests
+from mist_dse.requests import paced, realise
+from mist_dse.rows import Load, Records, Requests, Steps
 from mist_dse.specs._check import SpecError
 from mist_dse.specs.design import Design
 from mist_dse.specs.evaluation import FIDELITIES, Evaluation, Infeasible
 from mist_dse.specs.hardware import PriceBook
-from mist_dse.specs.workload import Workload
+from mist_dse.specs.workload import Slo, Workload
 from mist_dse.stages import Lowered, lower, lower_pool
 
 if TYPE_CHECKING:
@@ -36,14 +36,22 @@ STATUS = ("completed", "rejected", "unfinished")
 _pool_row = lru_cache(maxsize=512)(lower_pool)
 
 
+@lru_cache(maxsize=8)
+def _packaged_prices(name: str) -> PriceBook:
+    """The price book of the package, read once: reading takes as long as simulating a thousand requests."""
+    return Catalog().prices(name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """One run: ``records`` (times in s), the ``requests`` that came, and the ``lowered`` design that served them."""
+    """One run: ``records`` (times in s), the ``requests`` that came, the ``lowered`` design that served them, ``steps`` if asked for."""
 
     records: Records
     requests: Requests
     lowered: Lowered
     design: Design
+    steps: Steps | None = None
+    classes: tuple[str, ...] = ()
 
     def __getattr__(self, name: str) -> Any:
         """A column of the records: ``simulation.first_token`` is ``simulation.records.first_token``."""
@@ -52,7 +60,8 @@ class Simulation:
         raise AttributeError(f"Simulation has no attribute {name!r}")
 
     def to_pandas(self) -> "pd.DataFrame":
-        """One row per request: times, tokens, preemptions, status, and when each stage's visit started and ended."""
+        """One row per request: times, tokens, preemptions, status, class, session and priority where there are any, and when each
+        stage's visit started and ended."""
         import pandas as pd
 
         r, q = self.records, self.requests
@@ -61,6 +70,11 @@ class Simulation:
              "last_token_s": r.last_token, "end_s": r.end, "input_tokens": q.input_tokens, "output_tokens": q.output_tokens,
              "preemptions": r.preemptions, "status": np.array(STATUS)[r.status]}
         )  # fmt: skip
+        if len(q.class_id) and self.classes:
+            frame["class"] = np.array(self.classes)[q.class_id]
+        for name in ("session", "priority"):
+            if len(column := getattr(q, name)):
+                frame[name] = column
         owner = np.repeat(np.arange(len(r.arrival)), np.diff(self.lowered.jobs.first))
         for number, stage in enumerate(self.design.pipeline.stages):
             visits = np.flatnonzero(self.lowered.stage_of_visit == number)
@@ -70,15 +84,28 @@ class Simulation:
         return frame
 
 
-def simulate(design: Design, workload: Workload, *, requests: Requests | None = None, skip: bool = True) -> Simulation:
-    """Run a workload through a design, request by request. Raises ``SpecError`` where the design cannot be lowered."""
-    from mist_dse.sim import simulate as run
+def simulate(design: Design, workload: Workload, *, requests: Requests | None = None, skip: bool = True, steps: bool = False) -> Simulation:
+    """Run a workload through a design, request by request, with the engines' ``steps`` where asked.
 
+    Raises ``SpecError`` where the design cannot be lowered.
+    """
     drawn = realise(workload) if requests is None else requests
     lowered = lower(design, drawn, pool_row=_pool_row)
     if isinstance(lowered, Infeasible):
         raise SpecError(f"the design cannot be simulated: {lowered.constraint}")
-    return Simulation(records=run(lowered.servers, lowered.jobs, drawn, skip=skip), requests=drawn, lowered=lowered, design=design)
+    records, taken = _run(lowered, drawn, skip=skip, steps=steps)
+    names = tuple(one.name for one in workload.classes)
+    return Simulation(records=records, requests=drawn, lowered=lowered, design=design, steps=taken, classes=names)
+
+
+def _run(lowered: Lowered, drawn: Requests, *, skip: bool, steps: bool) -> tuple[Records, Steps | None]:
+    if steps:
+        from mist_dse.sim import simulate_steps
+
+        return simulate_steps(lowered.servers, lowered.jobs, drawn, skip=skip)
+    from mist_dse.sim import simulate as run
+
+    return run(lowered.servers, lowered.jobs, drawn, skip=skip), None
 
 
 def evaluate(
@@ -96,7 +123,7 @@ def evaluate(
     the workload's. A violated constraint is a value (`Evaluation.violations`); an exception is bad input.
     """
     _check_fidelity(fidelity)
-    book = Catalog().prices(prices) if isinstance(prices, str) else prices
+    book = _packaged_prices(prices) if isinstance(prices, str) else prices
     asked = workload if seed is None else workload.with_seed(seed)
     drawn = realise(asked) if requests is None else requests
     lowered = lower(design, drawn, pool_row=_pool_row)
@@ -109,11 +136,71 @@ def evaluate(
 
 
 def replicate(
-    design: Design, workload: Workload, *, seeds: int = 4, fidelity: str = "simulated", prices: PriceBook | str = "default"
-) -> Evaluation:
-    """`evaluate` at the workload's seed, with 95% intervals of every metric over as many seeds from it on (one seed: none)."""
-    runs = [evaluate(design, workload, fidelity=fidelity, prices=prices, seed=workload.seed + k) for k in range(seeds)]
-    return replace(runs[0], interval=metrics.intervals([run.metrics for run in runs]) if seeds > 1 else {})
+    design: Design, workload: Workload, *, seeds: int = 4, fidelity: str = "simulated", prices: PriceBook | str = "default",
+    max_goodput: bool = False,
+) -> Evaluation:  # fmt: skip
+    """`evaluate` at the workload's seed, with 95% intervals of every metric over as many seeds from it on (one seed: none).
+
+    Seeds run in order; intervals are Student's, of the mean over seeds, and those of a class stand with it (``interval``).
+    ``max_goodput`` adds the metrics of `max_goodput`, searched anew with each seed.
+    """
+    if max_goodput and fidelity != "simulated":
+        raise SpecError(f"max_goodput is of simulated runs, not of fidelity {fidelity}: leave it out, or use fidelity simulated")
+    runs = [_seeded(design, workload.with_seed(workload.seed + k), fidelity, prices, search=max_goodput) for k in range(seeds)]
+    if seeds == 1:
+        return runs[0]
+    classes = {name: {**row, "interval": _intervals([run.classes[name] for run in runs])} for name, row in runs[0].classes.items()}
+    return replace(runs[0], interval=_intervals([run.metrics for run in runs]), classes=classes)
+
+
+def _intervals(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
+    return metrics.intervals([{name: row[name] for name in metrics.METRICS if name in row} for row in rows])
+
+
+def _seeded(design: Design, workload: Workload, fidelity: str, prices: PriceBook | str, *, search: bool) -> Evaluation:
+    run = evaluate(design, workload, fidelity=fidelity, prices=prices)
+    if not search:
+        return run
+    found = max_goodput(design, workload, prices=prices)
+    return replace(run, metrics={**run.metrics, **found.metrics}, provenance={**run.provenance, "max_goodput": list(found.limited_by)})
+
+
+def max_goodput(
+    design: Design, workload: Workload, *, prices: PriceBook | str = "default", requests: Requests | None = None
+) -> metrics.MaxGoodput:
+    """Largest arrival rate (1/s) that simulated runs of ``design`` serve within the workload's SLO, to 1%: see `metrics.goodput`.
+
+    The same requests come at each rate tried, about eleven. Without a rate to change (closed loops, batches) or a promise to keep
+    there is none. Raises ``SpecError`` as `evaluate` does.
+    """
+    drawn = realise(workload) if requests is None else requests
+    offered = offered_rate(drawn)
+    if not (0 < offered < np.inf and metrics.promises(workload)):
+        why = "has no arrival rate to change" if metrics.promises(workload) else "promises nothing: give it an slo"
+        return metrics.MaxGoodput(None, None, (f"workload {workload.name} {why}",))
+    if isinstance(refused := lower(design, drawn, pool_row=_pool_row), Infeasible):
+        return metrics.MaxGoodput(None, None, (refused.constraint,))
+
+    def at(factor: float) -> Requests:
+        arrivals = workload.arrivals
+        if arrivals.kind == "sessions" and arrivals.rate and requests is None:  # how many are under way depends on the rate
+            return realise(replace(workload, arrivals=replace(arrivals, rate=arrivals.rate * factor)))
+        return paced(drawn, factor)
+
+    def loaded(factor: float) -> tuple[float, float]:
+        table = at(factor)
+        lowered = lower(design, table, pool_row=_pool_row)
+        asked = {} if isinstance(lowered, Infeasible) else demand(lowered.servers, lowered.jobs, table)
+        return offered_rate(table), _highest(asked, steps=True)[2] if asked else np.inf
+
+    def run(factor: float) -> Evaluation:
+        return evaluate(design, workload, prices=prices, requests=at(factor))
+
+    top, limit = metrics.saturating_factor(loaded)
+    factor, limited = metrics.largest_factor(lambda factor: metrics.slo_missed(run(factor), workload), top, limit=limit)
+    if factor == 0:
+        return metrics.MaxGoodput(0.0, None, limited)
+    return metrics.MaxGoodput(offered_rate(at(factor)), run(factor), limited)
 
 
 def _check_fidelity(fidelity: str) -> None:
@@ -148,6 +235,8 @@ def _simulated(design: Design, workload: Workload, drawn: Requests, lowered: Low
     return replace(
         outcome,
         **metrics.outcomes(records)._asdict(),
+        classes=metrics.class_metrics(records, drawn, workload),
+        backlog={} if drawn.clients else metrics.backlog(records),
         breakdown=metrics.breakdown(records, lowered.jobs, lowered.stage_of_visit, names, counted=counted),
         pools={name: row | _demand_columns(asked[name]) for name, row in pools.items()},
     )
@@ -193,8 +282,9 @@ def _bounded(design: Design, workload: Workload, drawn: Requests, lowered: Lower
     served = ~np.isnan(floor.e2e)
     values = metrics.latency_summary(*(value[counted] for value in (floor.ttft, floor.tpot, floor.e2e)))
     values |= _best_rates(floor, drawn, counted)
-    if workload.slo is not None and workload.slo.per_request:
-        met = metrics.slo_met(metrics.Latencies(floor.ttft, floor.tpot, floor.e2e), workload.slo) & counted
+    kept, promised = metrics.promises_met(metrics.Latencies(floor.ttft, floor.tpot, floor.e2e), drawn, workload)
+    if (promised & counted).any():
+        met = kept & counted
         values["slo_attainment"] = float(met.sum() / max(counted.sum(), 1))
         if values["throughput_rps"] is not None:
             values["goodput_rps"] = values["throughput_rps"] * float(met.sum() / max((served & counted).sum(), 1))
@@ -255,9 +345,22 @@ def _judged(outcome: Evaluation, design: Design, workload: Workload, book: Price
     for count, what in ((outcome.rejected, "can never fit the KV cache or context length"), (outcome.unfinished, "never complete")):
         if count:
             found.append(Infeasible(kind="length", constraint=f"{count} of {arrived} requests {what}", margin=count / arrived))
-    for text in workload.slo.limits if workload.slo else ():
-        limit = metrics.parse_limit(text)
-        if not limit.holds(values.get(limit.metric)):
-            excess = float(limit.excess(values.get(limit.metric)))
-            found.append(Infeasible(kind="constraint", constraint=f"{limit.metric} breaks {limit}", margin=excess))
+    found += _broken(workload.slo, values, "")
+    for one in workload.classes:
+        found += _broken(one.slo, outcome.classes.get(one.name, values if len(workload.classes) == 1 else None), f"class {one.name}: ")
     return replace(outcome, metrics=values, violations=tuple(found), provenance={**outcome.provenance, "prices": book.name})
+
+
+def _broken(slo: Slo | None, values: Mapping[str, float | None] | None, of: str) -> list[Infeasible]:
+    """The limits of ``slo`` that ``values`` break; none where the fidelity has no values."""
+    found: list[Infeasible] = []
+    if slo is None or values is None:
+        return found
+    for text in slo.limits:
+        limit = metrics.parse_limit(text)
+        if limit.metric not in values:
+            raise SpecError(f"{of}limit {text!r}: {limit.metric} is not told apart by class; it belongs into the slo of the workload")
+        value = values[limit.metric]
+        if not limit.holds(value):
+            found.append(Infeasible(kind="constraint", constraint=f"{of}{limit.metric} breaks {limit}", margin=float(limit.excess(value))))
+    return found

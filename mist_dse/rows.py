@@ -15,13 +15,20 @@ Ints = NDArray[np.int64]
 Bytes = NDArray[np.int8]
 
 # Closed lists of the machine. Names and order are those of the tuples in `specs.design`.
-STATIC, CONTINUOUS, CHUNKED, PREFILL_FIRST = 0, 1, 2, 3
-ROUND_ROBIN, JOIN_SHORTEST_QUEUE = 0, 1
-ON_END, ON_START = 0, 1
+STATIC, CONTINUOUS, CHUNKED, PREFILL_FIRST, MIXED = 0, 1, 2, 3, 4
+FCFS, PRIORITY, SHORTEST, LEAST_WORK = 0, 1, 2, 3
+ROUND_ROBIN, JOIN_SHORTEST_QUEUE, RANDOM, POWER_OF_TWO, LEAST_TOKENS, LEAST_KV, HEAVY_LIGHT, PREFIX_AFFINITY, SESSION_AFFINITY = range(9)
+ON_END, ON_START, CANCEL = 0, 1, 2
 MOST_STREAMING = 0.95
 """Share of a front end that output tokens may take; the rest takes new visits in."""
 
 COMPLETED, REJECTED, UNFINISHED = 0, 1, 2
+
+NONE: Ints = np.zeros(0, np.int64)
+"""A column that is left out: every row has its default."""
+
+NO_DRAWS: Floats = np.zeros((0, 2))
+"""`Jobs.draw` left out."""
 
 NOTHING_SHARED: Floats = np.zeros((2, 0))
 """`StepCost.shared_time` of ranks that share nothing."""
@@ -32,6 +39,12 @@ class Requests(NamedTuple):
 
     ``clients`` > 0: closed loop, ``arrival`` is ignored beyond the first ``clients`` and request j >= clients arrives
     ``think[j]`` s after the (j - clients + 1)-th completion. Token counts are >= 1.
+
+    Columns that may be left out (`NONE`): ``follows[j]`` >= 0: the next turn of a session, which arrives ``think[j]`` s after that
+    earlier request is over (``arrival[j]`` is then the earliest time possible, with answers in no time); at most one request
+    follows another, and there is no closed loop. ``hash_ids`` names the content of tokens in blocks of ``hash_tokens``: those of
+    request i, its prompt's first and then its output's, are ``hash_first[i] .. hash_first[i + 1] - 1``; equal names mean equal
+    content from the first token on.
     """
 
     arrival: Floats  # s, ascending
@@ -42,6 +55,14 @@ class Requests(NamedTuple):
     think: Floats  # s
     clients: int
     nominal_rate: float  # 1/s, nan where the workload names none
+    priority: Ints = NONE  # lower goes first; default 0
+    class_id: Ints = NONE  # index of the workload's class; default 0
+    session: Ints = NONE  # >= 0, the same for all turns of one session; default: each request its own
+    follows: Ints = NONE  # earlier request that must be over first; default -1, none
+    hash_first: Ints = NONE  # [n + 1]
+    hash_ids: Ints = NONE
+    hash_tokens: int = 0
+    seed: int = 0  # of the draws that routers take
 
 
 class StepCost(NamedTuple):
@@ -128,6 +149,13 @@ class Engine(NamedTuple):
     wait_steps: int = 0  # most steps that prompts wait for wait_tokens while others decode
     wait_tokens: int = 0  # prompt tokens that end that wait
     balance_steps: int = 0  # most steps that prompts wait until every rank has one
+    packing: int = FCFS  # order of the queue
+    caching: bool = False  # named blocks stay after their sequence and are found again
+    groups: int = 1  # local groups that the replicas are split into, in order and evenly
+    heavy_tokens: int = 0  # heavy-light router: prompts of more tokens than this are heavy
+    heavy_ranks: int = 0  # heavy-light router: how many ranks, the first, take the heavy ones
+    guard: float = 1.0  # prefix affinity: a rank may hold this many times the mean number of visits ...
+    slack: int = 0  # ... and so many more, before its visits go elsewhere
 
     @property
     def splits_prompts(self) -> bool:
@@ -150,14 +178,26 @@ class Station(NamedTuple):
     latency: float  # s after the work is done
 
 
+class Batcher(NamedTuple):
+    """A server of batches: each of ``slots`` workers takes up to ``size`` jobs at once, in order of arrival, as soon as ``size`` wait or
+    the first of them has waited ``wait`` s; k jobs take ``time[k]`` + ``work_time`` x the sum of their work, and end together."""
+
+    slots: int
+    size: int
+    wait: float  # s
+    time: Floats  # [size + 1] s; time[0] is not read
+    work_time: float  # s per unit of work
+
+
 class Servers(NamedTuple):
-    """All servers of a lowered design; a visit's ``server`` counts engines first, then stations."""
+    """All servers of a lowered design; a visit's ``server`` counts engines first, then stations, then batchers."""
 
     engines: tuple[Engine, ...]
     costs: tuple[StepCost, ...]  # one per engine pool
     loads: tuple[Load, ...]  # one per engine pool
     stations: tuple[Station, ...]
-    names: tuple[str, ...]  # engines first, then stations
+    names: tuple[str, ...]  # engines, stations, batchers
+    batchers: tuple[Batcher, ...] = ()
 
 
 class Jobs(NamedTuple):
@@ -172,6 +212,12 @@ class Jobs(NamedTuple):
     before it starts, this visit reserves the KV of that visit on the rank the router picks for it. ``keep``: the KV
     outlives the visit until the visit whose ``frees`` names it ends. ``limit`` >= ``emit`` is all that a scheduler may know
     of ``emit``.
+
+    An edge ``CANCEL`` cancels the visit that it leads to when the visit that it leaves is released: that is how a join of the first
+    or of a majority stops the branches that it did not wait for; such a join has fewer ``need`` than it has edges, and later
+    signals do nothing. Columns that may be left out (`NONE`): ``beside`` >= 0 puts a visit on the rank of that earlier visit of the
+    request (on another pool: in its local group); ``hash_ids`` names the KV blocks of a visit's sequence from its first token on, in
+    blocks of its engine: those of v are ``hash_first[v] .. hash_first[v + 1] - 1`` and may be fewer than its blocks.
     """
 
     first: Ints  # [requests + 1] visits of request i are first[i]..first[i + 1] - 1
@@ -189,7 +235,13 @@ class Jobs(NamedTuple):
     answers: Bytes  # 1: its first emission is the request's first token; every emission counts towards the last token
     edge_first: Ints  # [v + 1]
     edge_to: Ints  # [e]
-    edge_on: Bytes  # [e] ON_END, ON_START
+    edge_on: Bytes  # [e] ON_END, ON_START, CANCEL
+    priority: Ints = NONE  # default 0
+    session: Ints = NONE  # default -1, none
+    draw: Floats = NO_DRAWS  # [v, 2] uniform in [0, 1), for routers that choose at random; needed by those alone
+    beside: Ints = NONE  # default -1
+    hash_first: Ints = NONE  # [v + 1]
+    hash_ids: Ints = NONE
 
 
 class Records(NamedTuple):
@@ -208,12 +260,25 @@ class Records(NamedTuple):
     visit_replica: Ints  # replica (engines), -1 otherwise
     pool: Ints  # [r] engine pool of the replica
     steps: Ints
-    busy: Floats  # s with a step running
+    busy: Floats  # s of steps, those of several lanes added up
     tokens: Ints  # prompt tokens computed and decode tokens, recomputation included
     pairs: Floats  # attended pairs of prompt chunks
     contexts: Floats  # sum over decode steps of context tokens read
     peak_seqs: Ints
     peak_blocks: Ints
     peak_tokens: Ints  # most tokens in one step
-    station_busy: Floats  # [stations] work done
-    makespan: float
+    station_busy: Floats  # [stations, then batchers] work done
+    makespan: float  # the last arrival, end of a visit or end of a step
+    visit_cached: Ints = NONE  # tokens found in the prefix cache when the visit was first admitted
+
+
+class Steps(NamedTuple):
+    """The steps of a run in order of start, pure decode steps that were taken as one event in one row (k rows)."""
+
+    replica: Ints
+    lane: Ints  # within the replica
+    start: Floats  # s
+    end: Floats  # s
+    steps: Ints  # engine steps in this row
+    decodes: Ints  # sequences that decode, all ranks
+    prompt_tokens: Ints  # prompt tokens, all ranks

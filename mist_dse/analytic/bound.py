@@ -7,16 +7,20 @@ difference of two floors: it is walked from the first token's visit.
 Queues that no schedule avoids are added where they are known before the run: a pool entered by arrivals alone, routed in
 turn, one lane, first come first served without a long-prefill threshold. There rank r serves every r-th visit and prompts
 complete in order, so completion follows Lindley's recursion on *marginal* work. In a closed loop this holds for the first
-``clients`` requests, whose arrivals are known. Requests that can never fit are rejected at entry and have nan.
+``clients`` requests, whose arrivals are known, and where turns of sessions wait for answers it does not. Prompt tokens that a prefix
+cache may hold cost nothing (`caching`), nor does a visit that may be cancelled once another is done. Requests that can never fit are
+rejected at entry and have nan.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
+from mist_dse.analytic.caching import spared
+from mist_dse.analytic.demand import batcher_time
 from mist_dse.analytic.envelope import Envelope, decode_total, decode_work, envelope, prompt_time, prompt_work
-from mist_dse.analytic.paths import request_of_visit, walked
-from mist_dse.rows import ROUND_ROBIN, Engine, Floats, Ints, Jobs, Requests, Servers, Station
+from mist_dse.analytic.paths import cancellable, request_of_visit, walked
+from mist_dse.rows import FCFS, ROUND_ROBIN, Batcher, Engine, Floats, Ints, Jobs, Requests, Servers, Station
 
 
 class BoundArrays(NamedTuple):
@@ -44,6 +48,7 @@ def bound(servers: Servers, jobs: Jobs, requests: Requests) -> BoundArrays:
         return BoundArrays(np.zeros(0), np.zeros(0), np.zeros(0), 0.0, 0.0)
     owner = request_of_visit(jobs)
     rejected = rejected_requests(servers, jobs)
+    jobs = spared(servers, jobs, any_order=True)
     floors = _floors(servers, jobs)
     least = _least_visits(servers, jobs, floors)
     arrival = _known_arrivals(requests)
@@ -59,7 +64,8 @@ def bound(servers: Servers, jobs: Jobs, requests: Requests) -> BoundArrays:
     _, _, end = walked(jobs, arrival[owner], served)
     answers = _answering(servers, jobs)
     first = _extreme(np.minimum, message[answers], owner[answers], len(arrival))
-    last = _extreme(np.maximum, end, owner, len(arrival))
+    sure = ~cancellable(jobs)
+    last = _extreme(np.maximum, end[sure], owner[sure], len(arrival))
     ttft, e2e = (np.where(rejected, np.nan, value - arrival) for value in (first, last))
     tpot = np.where(rejected, np.nan, _token_interval(jobs, least, owner, (answers, requests)))
     makespan = _makespan(servers, jobs, floors, e2e, (requests, owner))
@@ -92,7 +98,7 @@ def unloaded(servers: Servers, jobs: Jobs) -> tuple[Floats, Floats, Floats]:
 
 
 def _known_arrivals(requests: Requests) -> Floats:
-    """Arrival times; 0 where a closed loop decides them, since floors count from each request's own arrival."""
+    """Arrival times, of turns of sessions the earliest; 0 where a closed loop decides them: floors count from each request's own."""
     return np.where(np.arange(len(requests.arrival)) < (requests.clients or len(requests.arrival)), requests.arrival, 0.0)
 
 
@@ -113,7 +119,8 @@ def _decode_steps(jobs: Jobs, visits: Ints) -> Floats:
 
 def _floors(servers: Servers, jobs: Jobs) -> list[Envelope]:
     longest = int((jobs.prompt + jobs.emit + jobs.handed).max(initial=1)) + 1
-    return [envelope(*rows, longest) for rows in zip(servers.costs, servers.loads, servers.engines, strict=True)]
+    rows = zip(servers.costs, servers.loads, servers.engines, strict=True)
+    return [envelope(cost, load, engine, min(longest, engine.max_model_len + 1)) for cost, load, engine in rows]
 
 
 def _least_visits(servers: Servers, jobs: Jobs, floors: list[Envelope]) -> _Visits:
@@ -132,15 +139,23 @@ def _least_visits(servers: Servers, jobs: Jobs, floors: list[Envelope]) -> _Visi
         unseen = np.minimum(steps, engine.stream_interval - 1 + handed)
         least.message[visits] = own + decode_total(floor, prompt, unseen)
         least.entrance[visits] = np.where(leased[visits], 0.0, engine.client + engine.front_end + engine.front_end_token * prompt)
-    for number, station in enumerate(servers.stations):
-        visits = np.flatnonzero(jobs.server == number + len(servers.engines))
-        least.whole[visits] = least.first[visits] = least.message[visits] = station_time(station, jobs.work[visits])
+    others: list[Station | Batcher] = [*servers.stations, *servers.batchers]
+    for number, server in enumerate(others, start=len(servers.engines)):
+        visits = np.flatnonzero(jobs.server == number)
+        work = jobs.work[visits]
+        seconds = station_time(server, work) if isinstance(server, Station) else batch_time(server, work)
+        least.whole[visits] = least.first[visits] = least.message[visits] = seconds
     return least
 
 
 def station_time(station: Station, work: Floats) -> Floats:
     """Seconds of jobs alone at a station."""
     return np.asarray(work / min(station.cap, station.rate) + station.latency)
+
+
+def batch_time(batcher: Batcher, work: Floats) -> Floats:
+    """Seconds of jobs in the quickest batch."""
+    return np.asarray(batcher.time[1:].min() + batcher.work_time * work)
 
 
 def _answering(servers: Servers, jobs: Jobs) -> Ints:
@@ -164,6 +179,7 @@ def _token_interval(jobs: Jobs, least: _Visits, owner: Ints, source: tuple[Ints,
     _, _, end = walked(jobs, np.full(len(owner), -np.inf), served)
     spans = np.zeros(count)
     np.maximum.at(spans, owner[answering], np.maximum(end[answering], 0.0))
+    spans[owner[cancellable(jobs)]] = 0.0  # the first token may be another visit's
     tokens = requests.output_tokens
     return np.where(tokens >= 2, spans / np.maximum(tokens - 1, 1), np.nan)
 
@@ -173,6 +189,8 @@ def _queued_completion(servers: Servers, jobs: Jobs, floors: list[Envelope], ser
     requests, owner = source
     known = len(requests.arrival) if requests.clients == 0 else requests.clients
     out = np.full(len(owner), np.nan)
+    if (requests.follows >= 0).any():
+        return out
     for number, floor in enumerate(floors):
         every = np.flatnonzero((jobs.server == number) & served)
         if not _order_is_known(jobs, floor.engine, every) or (requests.clients > 0 and not served.all()):
@@ -191,7 +209,9 @@ def _queued_completion(servers: Servers, jobs: Jobs, floors: list[Envelope], ser
 def _order_is_known(jobs: Jobs, engine: Engine, visits: Ints) -> bool:
     """Whether arrivals alone decide which rank serves a visit and in what order, one visit per request."""
     entered = (jobs.need[visits] == 0).all() and (jobs.handed[visits] == 0).all() and not np.isin(visits, jobs.lease).any()
-    return bool(len(visits) and entered and engine.router == ROUND_ROBIN and engine.lanes == 1 and engine.long_prefill_threshold == 0)
+    in_turn = engine.router == ROUND_ROBIN and engine.packing == FCFS and engine.lanes == 1 and engine.long_prefill_threshold == 0
+    free = not cancellable(jobs)[visits].any() and not (len(jobs.beside) and (jobs.beside[visits] >= 0).any())
+    return bool(len(visits) and entered and in_turn and free)
 
 
 def lindley(arrival: Floats, work: Floats, queue: Ints) -> Floats:
@@ -215,7 +235,7 @@ def _makespan(servers: Servers, jobs: Jobs, floors: list[Envelope], e2e: Floats,
     kept = ~np.isnan(e2e)
     if not kept.any():
         return 0.0
-    served = kept[owner]
+    served = kept[owner] & ~cancellable(jobs)
     spans = [
         _server_span(servers, jobs, floors, number, np.flatnonzero((jobs.server == number) & served))
         for number in range(len(servers.names))
@@ -228,8 +248,12 @@ def _makespan(servers: Servers, jobs: Jobs, floors: list[Envelope], e2e: Floats,
 
 def _server_span(servers: Servers, jobs: Jobs, floors: list[Envelope], number: int, visits: Ints) -> float:
     """Least seconds in which one server can do all its visits' work; prompts and decodes may share steps, so not their sum."""
-    if number >= len(floors):
-        return float(jobs.work[visits].sum() / servers.stations[number - len(floors)].rate)
+    other = number - len(floors)
+    if other >= len(servers.stations):
+        batcher = servers.batchers[other - len(servers.stations)]
+        return float(batcher_time(batcher, jobs.work[visits]).sum() / batcher.slots)
+    if other >= 0:
+        return float(jobs.work[visits].sum() / servers.stations[other].rate)
     floor, load = floors[number], servers.loads[number]
     fresh, steps, prompt = _fresh(jobs, visits), _decode_steps(jobs, visits), jobs.prompt[visits].astype(float)
     start = prompt - fresh

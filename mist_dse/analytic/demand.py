@@ -11,15 +11,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mist_dse.analytic.caching import spared
 from mist_dse.analytic.pool import Operation, Variants, intake_demand, occupancy, operation
-from mist_dse.analytic.traffic import Traffic, realised_rate, realised_scv, realised_span, visit_traffic
-from mist_dse.rows import Engine, Floats, Jobs, Load, Requests, Servers, Station, StepCost
+from mist_dse.analytic.traffic import Traffic, arrivals_known, realised_rate, realised_scv, realised_span, visit_traffic
+from mist_dse.rows import Batcher, Engine, Floats, Jobs, Load, Requests, Servers, Station, StepCost
 
 Demands = dict[str, dict[str, float]]
 
 
 def demand(servers: Servers, jobs: Jobs, requests: Requests, *, rate: float | None = None) -> Demands:
     """Demand per server and resource, by name; at the offered rate unless one is given (1/s of requests)."""
+    jobs = spared(servers, jobs, any_order=False)
     offered = offered_rate(requests) if rate is None else rate
     scv, count = realised_scv(requests), len(requests.arrival)
     span = realised_span(requests) if requests.clients == 0 else np.inf
@@ -27,8 +29,11 @@ def demand(servers: Servers, jobs: Jobs, requests: Requests, *, rate: float | No
     for number, name in enumerate(servers.names):
         visits = np.flatnonzero(jobs.server == number)
         share = len(visits) / max(count, 1)
-        if number >= len(servers.engines):
-            result[name] = station_demand(servers.stations[number - len(servers.engines)], jobs.work[visits], offered * share)
+        other = number - len(servers.engines)
+        if other >= len(servers.stations):
+            result[name] = batcher_demand(servers.batchers[other - len(servers.stations)], jobs.work[visits], offered * share)
+        elif other >= 0:
+            result[name] = station_demand(servers.stations[other], jobs.work[visits], offered * share)
         elif len(visits):
             traffic = visit_traffic(jobs, visits, offered * share, scv=scv, horizon=span)
             rows = (servers.costs[number], servers.loads[number], servers.engines[number])
@@ -39,8 +44,12 @@ def demand(servers: Servers, jobs: Jobs, requests: Requests, *, rate: float | No
 
 
 def saturated(demands: Mapping[str, Mapping[str, float]], requests: Requests) -> bool:
-    """Whether an open loop asks more than some server can give; a closed loop waits for its own answers and never does."""
-    return requests.clients == 0 and highest(demands)[2] >= 1.0
+    """Whether an open loop asks more than some server can give; a closed loop waits for its own answers and never does.
+
+    Sessions are open as far as their starts are: they are judged at the rate that the workload names, and not without one.
+    """
+    open_loop = arrivals_known(requests) or (requests.clients == 0 and np.isfinite(requests.nominal_rate))
+    return bool(open_loop) and highest(demands)[2] >= 1.0
 
 
 def highest(demands: Mapping[str, Mapping[str, float]]) -> tuple[str, str, float]:
@@ -91,3 +100,15 @@ def station_demand(station: Station, work: Floats, rate: float) -> dict[str, flo
         return {"rate": 0.0}
     mean = float(np.mean(work))
     return {"rate": rate * mean / station.rate, "slots": rate * mean / min(station.cap, station.rate) / station.slots}
+
+
+def batcher_demand(batcher: Batcher, work: Floats, rate: float) -> dict[str, float]:
+    """Demand of jobs of ``work`` that come at ``rate`` on a batcher's workers, in the batches that take least time per job."""
+    if not len(work) or rate == 0:
+        return {"workers": 0.0}
+    return {"workers": rate * float(np.mean(batcher_time(batcher, work))) / batcher.slots}
+
+
+def batcher_time(batcher: Batcher, work: Floats) -> Floats:
+    """Least seconds of a worker that each job takes, its share of the batch."""
+    return np.asarray((batcher.time[1:] / np.arange(1, batcher.size + 1)).min() + batcher.work_time * work)

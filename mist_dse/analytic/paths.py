@@ -7,8 +7,9 @@ signals than it has edges, at the earliest one (a floor for any order of arrival
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mist_dse.rows import ON_START, Floats, Ints, Jobs
+from mist_dse.rows import CANCEL, ON_START, Floats, Ints, Jobs
 
 Served = Callable[[Ints, Floats], tuple[Floats, Floats]]
 """(visits, ready times) -> (start times, end times), called once per place in the request."""
@@ -17,7 +18,7 @@ Served = Callable[[Ints, Floats], tuple[Floats, Floats]]
 def walked(jobs: Jobs, entry: Floats, served: Served) -> tuple[Floats, Floats, Floats]:
     """(ready, start, end) of every visit, where visits without signals to wait for are ready at ``entry`` [v]."""
     count = len(jobs.server)
-    incoming = np.bincount(jobs.edge_to, minlength=count)
+    incoming = np.bincount(jobs.edge_to[jobs.edge_on != CANCEL], minlength=count)
     latest, earliest = np.full(count, -np.inf), np.full(count, np.inf)
     ready, start, end = entry.astype(float), np.full(count, np.nan), np.full(count, np.nan)
     for visits in places(jobs):
@@ -26,6 +27,8 @@ def walked(jobs: Jobs, entry: Floats, served: Served) -> tuple[Floats, Floats, F
         ready[visits] = np.where(waits, signal, entry[visits])
         start[visits], end[visits] = served(visits, ready[visits])
         edges, source = edges_of(jobs, visits)
+        signals = jobs.edge_on[edges] != CANCEL
+        edges, source = edges[signals], source[signals]
         when = np.where(jobs.edge_on[edges] == ON_START, start[source], end[source])
         np.maximum.at(latest, jobs.edge_to[edges], when)
         np.minimum.at(earliest, jobs.edge_to[edges], when)
@@ -44,6 +47,13 @@ def edges_of(jobs: Jobs, visits: Ints) -> tuple[Ints, Ints]:
     source = np.repeat(visits, counts)
     begin = np.repeat(np.cumsum(counts) - counts, counts)
     return jobs.edge_first[source] + np.arange(len(source)) - begin, source
+
+
+def cancellable(jobs: Jobs) -> NDArray[np.bool_]:
+    """Visits that another may cancel: what they take, and that they end at all, is no floor."""
+    found = np.zeros(len(jobs.server), bool)
+    found[jobs.edge_to[jobs.edge_on == CANCEL]] = True
+    return found
 
 
 def request_of_visit(jobs: Jobs) -> Ints:

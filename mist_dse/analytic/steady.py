@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mist_dse.analytic.bound import rejected_requests, unloaded
+from mist_dse.analytic.caching import spared
 from mist_dse.analytic.combine import DesignSteady, colocated, combine
 from mist_dse.analytic.demand import Demands, demand, highest, offered_rate, saturated
 from mist_dse.analytic.pool import PoolSteady, Variants, operation, pool_steady, variants_of
@@ -55,7 +56,7 @@ class _Design(NamedTuple):
 
 def steady(servers: Servers, jobs: Jobs, requests: Requests) -> SteadyResult:
     """Figures of one design at the realised rate, or at the rate that a closed loop settles at."""
-    design = _design(servers, jobs, requests)
+    design = _design(servers, spared(servers, jobs, any_order=False), requests)
     rejected = int(rejected_requests(servers, jobs).sum())
     rate = offered_rate(requests) if requests.clients == 0 else closed_rate(design, requests)
     figures, pools = _figures(design, np.array([rate]))

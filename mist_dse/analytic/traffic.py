@@ -117,8 +117,19 @@ def realised_span(requests: Requests) -> float:
     return float(requests.arrival[-1] - requests.arrival[0]) if len(requests.arrival) else 0.0
 
 
+def arrivals_known(requests: Requests) -> bool:
+    """Whether all arrivals are known before a run: no closed loop, and no turn of a session that waits for the answer before it."""
+    return requests.clients == 0 and not bool((requests.follows >= 0).any())
+
+
 def realised_rate(requests: Requests) -> float:
-    """Arrivals per second of an open loop: n - 1 gaps in the span; 0 for a single request, inf if all come at once."""
+    """Arrivals per second of an open loop: n - 1 gaps in the span; 0 for a single request, inf if all come at once.
+
+    Turns of sessions come when the answers before them are out, but sessions start without regard to them: their rate is the nominal
+    one, where the workload has one, else that of their earliest arrivals.
+    """
+    if not arrivals_known(requests) and np.isfinite(requests.nominal_rate):
+        return requests.nominal_rate
     gaps = len(requests.arrival) - 1
     span = realised_span(requests)
     if gaps <= 0:

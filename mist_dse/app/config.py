@@ -132,7 +132,7 @@ def _check_overrides(verb: str, overrides: Sequence[str]) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from mist_dse.catalog_errors import keys_of
-    from mist_dse.catalog_schema import WorkloadEntry
+    from mist_dse.catalog_workload import WorkloadEntry
 
     _known_heads(verb, overrides)
     groups = groups_of(verb)

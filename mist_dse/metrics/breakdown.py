@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mist_dse.rows import COMPLETED, ON_START, Floats, Ints, Jobs, Records
+from mist_dse.rows import CANCEL, COMPLETED, ON_START, Floats, Ints, Jobs, Records
 
 HANDOFF = "handoff"
 """Name of the stage of visits between stages."""
@@ -72,11 +72,13 @@ def _last_visits(records: Records, jobs: Jobs, chosen: Ints) -> Ints:
 
 
 def _releases(records: Records, jobs: Jobs) -> tuple[Floats, Ints]:
-    """Per visit: the time of the last signal that it needed, and the visit that sent it (-1 = the arrival of the request)."""
+    """Per visit: the time of the last signal that it waited for, and the visit that sent it (-1 = the arrival of the request)."""
     visits = len(jobs.server)
     signal, source = np.full(visits, np.nan), np.full(visits, -1, np.int64)
     sender = np.repeat(np.arange(visits), np.diff(jobs.edge_first))
     time = np.where(jobs.edge_on == ON_START, records.visit_start[sender], records.visit_end[sender])
+    time = np.where((jobs.edge_on == CANCEL) | (time > records.visit_ready[jobs.edge_to]), np.nan, time)
     order = np.argsort(time, kind="stable")  # the last signal is written last
+    order = order[~np.isnan(time[order])]
     signal[jobs.edge_to[order]], source[jobs.edge_to[order]] = time[order], sender[order]
     return signal, source

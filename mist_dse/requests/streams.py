@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-PURPOSES = ("arrivals", "joint", "input_tokens", "output_tokens", "classes", "service", "routing")
+PURPOSES = ("arrivals", "joint", "input_tokens", "output_tokens", "classes", "service", "routing", "turns", "think")
 
 
 def streams(seed: int) -> Mapping[str, np.random.Generator]:

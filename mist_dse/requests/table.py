@@ -80,6 +80,9 @@ def _text(path: Path) -> str:
 
 
 def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    if (whole := _one_object(text)) is not None:
+        yield 1 + text[: text.index("{")].count("\n"), whole
+        return
     for line, row in enumerate(text.split("\n"), start=1):
         if not row.strip():
             continue
@@ -90,6 +93,15 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(record, dict):
             raise TraceError(f"{path}, row {line}: is not a JSON object: {row.strip()[:40]!r}")
         yield line, record
+
+
+def _one_object(text: str) -> dict[str, Any] | None:
+    """The only JSON object of ``text``, which may span lines; None where there are several or what there is is broken."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -5,10 +5,14 @@ Every format is a table (CSV or JSON Lines, plain or gzipped) with its own names
 * ``azure`` (Azure LLM inference traces 2023 and 2024): ``TIMESTAMP`` in ISO 8601, ``ContextTokens``, ``GeneratedTokens``; times count
   from the first request.
 * ``mooncake`` (FAST'25 release): ``timestamp`` in ms, ``input_length``, ``output_length``, ``hash_ids`` of 512-token prefix blocks.
-* ``generic``: ``arrival_s``, ``input_tokens``, ``output_tokens``, optional ``max_tokens`` and ``hash_ids``.
+* ``vllm-bench`` (result of ``vllm bench serve --save-result --save-detailed``): one JSON object with the lists ``start_times`` (s of
+  the client's clock, counted from the first), ``input_lens``, ``output_lens`` and ``errors``; requests that failed are left out.
+* ``servegen`` (table of requests that ServeGen writes): ``timestamp`` in s, ``input_tokens``, ``output_tokens``.
+* ``generic``: ``arrival_s``, ``input_tokens``, ``output_tokens``.
 
-Other columns are ignored. Rows are sorted by time, equal times keep their order. A request with zero output tokens counts as
-one: the step that completes a prompt emits a token in every engine. A prompt has at least one token.
+Optional columns of every format are in `mist_dse.requests.annotations`; others are ignored. Rows are sorted by time, equal times keep
+their order. A request with zero output tokens counts as one: the step that completes a prompt emits a token in every engine. A prompt
+has at least one token.
 """
 
 import difflib
@@ -19,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mist_dse.requests.annotations import Annotations, annotations
 from mist_dse.requests.table import Table, TraceError, finite_time, read_table, whole_tokens
 from mist_dse.rows import Floats, Ints
 
@@ -26,19 +31,27 @@ __all__ = ["TRACE_FORMATS", "TraceArrays", "TraceError", "TraceFormat", "read_tr
 
 
 class TraceArrays(NamedTuple):
-    """Requests of a trace in order of arrival; ``hash_ids`` are those of the prompt's prefix blocks, None where not given."""
+    """Requests of a trace in order of arrival, and what else the file says of them."""
 
     arrival_s: Floats
     input_tokens: Ints
     output_tokens: Ints
     max_tokens: Ints  # >= output_tokens, equal to them where the trace does not say
-    hash_ids: tuple[tuple[int, ...], ...] | None = None
+    notes: Annotations = Annotations()
+
+    @property
+    def hash_ids(self) -> tuple[tuple[int, ...], ...] | None:
+        """Names of the prompt's prefix blocks, None where not given."""
+        return self.notes.hash_ids
 
     def head(self, requests: int | None) -> "TraceArrays":
         """The first ``requests`` rows, all where None or more than there are."""
-        hashes = None if self.hash_ids is None else self.hash_ids[:requests]
+        return self if requests is None or requests >= len(self.arrival_s) else self.taken(np.arange(requests))
+
+    def taken(self, rows: Ints) -> "TraceArrays":
+        """Those ``rows``, in that order."""
         return TraceArrays(
-            self.arrival_s[:requests], self.input_tokens[:requests], self.output_tokens[:requests], self.max_tokens[:requests], hashes
+            self.arrival_s[rows], self.input_tokens[rows], self.output_tokens[rows], self.max_tokens[rows], self.notes.taken(rows)
         )
 
 
@@ -79,12 +92,22 @@ def _seconds(table: Table, name: str) -> Floats:
     return np.array(table.column(name, finite_time))
 
 
+def _from_first(table: Table, name: str) -> Floats:
+    times = _seconds(table, name)
+    return np.asarray(times - times.min())
+
+
 TRACE_FORMATS = (
     TraceFormat("azure", "TIMESTAMP", "ContextTokens", "GeneratedTokens", _iso_times),
     TraceFormat("mooncake", "timestamp", "input_length", "output_length", _milliseconds),
+    TraceFormat("vllm-bench", "start_times", "input_lens", "output_lens", _from_first),
+    TraceFormat("servegen", "timestamp", "input_tokens", "output_tokens", _seconds),
     TraceFormat("generic", "arrival_s", "input_tokens", "output_tokens", _seconds),
 )
 """The formats that `read_trace` knows; a further one is a further entry."""
+
+MOONCAKE_BLOCK = 512
+"""Tokens of a block named in ``hash_ids`` where the file does not say (Mooncake, FAST'25: blocks of 512 tokens)."""
 
 
 def read_trace(path: str | Path, format: str = "auto") -> TraceArrays:
@@ -95,7 +118,7 @@ def read_trace(path: str | Path, format: str = "auto") -> TraceArrays:
     """
     if format not in ("auto", *(known.name for known in TRACE_FORMATS)):
         raise TraceError(f"trace format {format!r} is unknown{_nearest(format)}: must be auto or {_names()}")
-    table = read_table(path)
+    table = _unfolded(read_table(path))
     layout = _layout(table, format)
     arrival = layout.seconds(table, layout.time)
     output = np.maximum(np.array(table.column(layout.output, whole_tokens), np.int64), 1)
@@ -105,8 +128,28 @@ def read_trace(path: str | Path, format: str = "auto") -> TraceArrays:
         np.array(table.column(layout.input, lambda value: whole_tokens(value, 1)), np.int64)[order],
         output[order],
         _max_tokens(table, output)[order],
-        _hash_ids(table, order),
+        annotations(table, order, hash_tokens=MOONCAKE_BLOCK),
     )
+
+
+def _unfolded(table: Table) -> Table:
+    """A table of one request per record, where a record may be the result of a benchmark with lists of requests."""
+    bench = next(layout for layout in TRACE_FORMATS if layout.name == "vllm-bench")
+    if not isinstance(table.records[0].get(bench.input), list):
+        return table
+    line, result = table.lines[0], table.records[0]
+    if len(table.records) > 1:
+        raise table.fail(table.lines[1], "a second benchmark result: a trace is one run")
+    if not isinstance(result.get(bench.time), list):
+        raise table.fail(line, f"has no {bench.time}, the times at which requests were sent: vllm bench serve of an older release wrote it")
+    errors = result.get("errors") or [""] * len(result[bench.input])
+    lists = [result.get(name) or [] for name in bench.columns]
+    if not all(isinstance(each, list) and len(each) == len(errors) for each in lists):
+        raise table.fail(line, f"the lists {', '.join(bench.columns)} and errors differ in length")
+    rows = [dict(zip(bench.columns, row, strict=True)) for *row, error in zip(*lists, errors, strict=True) if not error]
+    if not rows:
+        raise table.fail(line, "has no request that succeeded, a trace needs at least one")
+    return Table(table.path, [line] * len(rows), rows)
 
 
 def _layout(table: Table, name: str) -> TraceFormat:
@@ -128,13 +171,6 @@ def _max_tokens(table: Table, output: Ints) -> Ints:
         row = short[0]
         raise table.fail(table.lines[row], f"max_tokens is {limits[row]}: must be >= the {output[row]} output tokens")
     return limits
-
-
-def _hash_ids(table: Table, order: Ints) -> tuple[tuple[int, ...], ...] | None:
-    if not all(isinstance(record.get("hash_ids"), list) for record in table.records):
-        return None
-    hashes = table.column("hash_ids", lambda value: tuple(int(block) for block in value))
-    return tuple(hashes[row] for row in order)
 
 
 def _names() -> str:

@@ -6,33 +6,52 @@
 
 import math
 
-from mist_dse.rows import CHUNKED, CONTINUOUS, ON_START, PREFILL_FIRST
+from mist_dse.rows import CHUNKED, CONTINUOUS, MIXED, ON_START, PREFILL_FIRST, PRIORITY
+from mist_dse.sim.blocks import blocks_for, found_blocks, give_blocks_back, name_blocks, share_blocks, standing_blocks, take_blocks
 from mist_dse.sim.chunks import chunk, cover, is_fresh
 from mist_dse.sim.cost import chunk_time
-from mist_dse.sim.decoding import blocks_for, known_tokens, leave_decoding, needy
+from mist_dse.sim.decoding import known_tokens, needy
 from mist_dse.sim.flow import fire
-from mist_dse.sim.jit import jit
+from mist_dse.sim.jit import folded, inlined, jit
 from mist_dse.sim.lanes import lane_of
-from mist_dse.sim.lists import insert_before, insert_first, is_empty, unlink
-from mist_dse.sim.state import DECODING, RUNNING, WAITING, State
+from mist_dse.sim.lists import insert_before, is_empty, unlink
+from mist_dse.sim.packing import enqueue
+from mist_dse.sim.running import leave_running
+from mist_dse.sim.state import RUNNING, State
 
 KEPT, SHORT, HELD, DECODES, PROMPTS, BOTH = range(6)
 """What became of RUNNING when a step was formed, and what the step consists of."""
 
 
 @jit
-def _blocks_taken(s: State, v: int, asked: int, take: int) -> bool:
-    """Take blocks for ``take`` tokens of a waiting ``v`` if those for ``asked`` are free (what it holds already counts)."""
+def _looked_up(s: State, v: int) -> int:
+    """Leading blocks of a waiting ``v`` that its rank knows by name; it is taken to begin after them until it is admitted or not."""
+    visit = s.visit[v]
+    pool = s.pool[visit.server]
+    if pool.caching == 0 or visit.computed > 0 or visit.held > 0:
+        return 0
+    found = found_blocks(s, visit.rank, v, known_tokens(s, v))
+    visit.computed = found * pool.block_size
+    return found
+
+
+@inlined
+def _blocks_taken(s: State, v: int, found: int, asked: int, take: int) -> bool:
+    """Take blocks for ``take`` tokens of a waiting ``v`` if those for ``asked`` are free (what it holds or finds already counts)."""
     visit = s.visit[v]
     rank = s.rank[visit.rank]
     pool = s.pool[rank.pool]
-    lacking = blocks_for(asked, pool.block_size) - visit.held
+    lacking = blocks_for(asked, pool.block_size) - visit.held - found
+    if found > 0:
+        lacking += standing_blocks(s, visit.rank, v, found)
     if lacking > 0 and lacking + pool.watermark > rank.free:
         return False
-    more = max(blocks_for(take, pool.block_size) - visit.held, 0)
     if visit.held > 0:
         rank.stalled -= 1
-    rank.free -= more
+    if found > 0:
+        share_blocks(s, v, found)
+    more = max(blocks_for(take, pool.block_size) - visit.held, 0)
+    take_blocks(s, visit.rank, more)
     visit.held += more
     return True
 
@@ -48,6 +67,8 @@ def _admit(s: State, g: int, v: int, tokens: int, now: float) -> None:
     rank.running += 1
     visit.state, visit.group, visit.chunk = RUNNING, g, tokens
     visit.fresh = 1 if is_fresh(s, v) else 0
+    if visit.fresh == 0:
+        name_blocks(s, v, visit.computed + tokens)
     visit.order = s.clock[0].admitted
     s.clock[0].admitted += 1
     if math.isnan(visit.start):
@@ -58,12 +79,11 @@ def _admit(s: State, g: int, v: int, tokens: int, now: float) -> None:
         fire(s, v, ON_START, now)
 
 
-@jit
+@inlined
 def _count_preemption(s: State, v: int) -> None:
     s.request[s.visit[v].request].preemptions += 1
     s.visit[v].computed = 0
-    s.rank[s.visit[v].rank].free += s.visit[v].held
-    s.visit[v].held = 0
+    give_blocks_back(s, v)
 
 
 @jit
@@ -77,10 +97,10 @@ def _drop_stalled(s: State, q: int) -> None:
 
 
 @jit
-def _head_fits(s: State, q: int, asked: int, take: int) -> bool:
+def _head_fits(s: State, v: int, found: int, asked: int, take: int) -> bool:
     """`_blocks_taken` for the head of WAITING; on an idle rank, leases that are stalled behind it give way."""
-    v = s.link[s.rank[q].waiting].next
-    while not _blocks_taken(s, v, asked, take):
+    q = s.visit[v].rank
+    while not _blocks_taken(s, v, found, asked, take):
         behind = s.rank[q].stalled - (1 if s.visit[v].held > 0 else 0)
         if s.rank[q].running > 0 or behind == 0:
             return False
@@ -89,35 +109,38 @@ def _head_fits(s: State, q: int, asked: int, take: int) -> bool:
     return True
 
 
-@jit
-def _last_group(s: State, g: int) -> int:
-    """The group, among all lanes of the rank, that holds the last of its RUNNING."""
+@inlined
+def _yields(s: State, v: int, other: int, packing: int) -> bool:
+    """Whether ``v`` is preempted before ``other``."""
+    if packing != PRIORITY:
+        return bool(s.visit[v].order > s.visit[other].order)
+    a, b = s.aside[v].priority, s.aside[other].priority
+    return bool(a > b or (a == b and v > other))
+
+
+@inlined
+def _victim(s: State, g: int) -> int:
+    """Who of the rank's RUNNING, in whatever lane, is preempted next."""
     pool = s.pool[s.rank[s.group[g].rank].pool]
     first = g - (g - pool.first_group) % pool.lanes
-    last = g
+    victim = -1
     for other in range(first, first + pool.lanes):
-        if not is_empty(s, s.group[other].running):
-            newest = s.visit[s.link[s.group[other].running].prev].order
-            if newest > s.visit[s.link[s.group[last].running].prev].order:
-                last = other
-    return int(last)
+        sentinel = s.group[other].running
+        v = s.link[sentinel].prev
+        while v != sentinel:
+            if victim < 0 or _yields(s, v, victim, pool.packing):
+                victim = v
+            v = s.link[v].prev if pool.packing == PRIORITY else sentinel
+    return int(victim)
 
 
-@jit
-def _preempt_last(s: State, g: int) -> None:
-    """The last of the group's RUNNING goes to the front of WAITING and will be computed again."""
-    group = s.group[g]
-    rank = s.rank[group.rank]
-    v = s.link[group.running].prev
-    if s.visit[v].state == DECODING:
-        leave_decoding(s, g, v)
-    else:
-        unlink(s, s.clock[0].parts + v)
-    unlink(s, v)
-    insert_first(s, rank.waiting, v)
-    rank.running -= 1
-    s.visit[v].state, s.visit[v].group, s.visit[v].chunk = WAITING, -1, 0
-    _count_preemption(s, v)
+@inlined
+def _preempt(s: State, v: int) -> None:
+    """A running ``v`` goes back to WAITING and will be computed again."""
+    leave_running(s, v)
+    s.request[s.visit[v].request].preemptions += 1
+    s.visit[v].computed = 0
+    enqueue(s, v, True)
 
 
 @jit
@@ -160,26 +183,28 @@ def _running_kept(s: State, g: int, kind: int) -> int:
         if rank.stalled > 0:
             _drop_stalled(s, group.rank)
         else:
-            last = _last_group(s, g)
-            if last != g and s.lane[lane_of(s, last)].slot >= 0:
+            victim = _victim(s, g)
+            if s.visit[victim].group != g and s.lane[lane_of(s, s.visit[victim].group)].slot >= 0:
                 return HELD
-            _preempt_last(s, last)
+            _preempt(s, victim)
             s.clock[0].preempted = 1
             outcome = SHORT
         s.clock[0].freed = 1
         need = _wanted_blocks(s, g, kind)
-    rank.free -= need
+    take_blocks(s, group.rank, need)
     size = s.pool[rank.pool].block_size
     node = s.link[group.partial].next
     while node != group.partial:
         v = node - s.clock[0].parts
         if s.visit[v].chunk > 0:
             s.visit[v].held = max(s.visit[v].held, blocks_for(s.visit[v].computed + s.visit[v].chunk, size))
+            if s.visit[v].fresh == 0:
+                name_blocks(s, v, s.visit[v].computed + s.visit[v].chunk)
         node = s.link[node].next
     return outcome
 
 
-@jit
+@folded
 def _taken_chunks(s: State, g: int) -> int:
     """Tokens that the prompts of RUNNING have in this step."""
     group = s.group[g]
@@ -189,6 +214,13 @@ def _taken_chunks(s: State, g: int) -> int:
         total += s.visit[node - s.clock[0].parts].chunk
         node = s.link[node].next
     return total
+
+
+@folded
+def _begin_anew(s: State, v: int, found: int) -> None:
+    """A waiting ``v`` is not admitted: what it found may not be there the next time."""
+    if found > 0:
+        s.visit[v].computed = 0
 
 
 @jit
@@ -203,12 +235,12 @@ def _admit_chunks(s: State, g: int, now: float, left: int, waits: bool) -> None:
         fresh = is_fresh(s, v)
         if waits and not fresh:
             break
+        found = _looked_up(s, v)
         n = chunk(s, v, left)
-        if n == 0:
-            break
         take = s.visit[v].computed + n
         asked = known_tokens(s, v) if pool.reserve_full else take
-        if not _head_fits(s, s.group[g].rank, cover(s, v, asked), cover(s, v, take)):
+        if n == 0 or not _head_fits(s, v, found, cover(s, v, asked), cover(s, v, take)):
+            _begin_anew(s, v, found)
             break
         if fresh and pool.policy == PREFILL_FIRST:
             n = 0
@@ -216,7 +248,7 @@ def _admit_chunks(s: State, g: int, now: float, left: int, waits: bool) -> None:
         left -= n
 
 
-@jit
+@inlined
 def _chunked(s: State, g: int, now: float, waits: bool) -> int:
     """VLLM v1: decodes first, then prompt chunks of RUNNING, then WAITING from its head, within one token budget."""
     group = s.group[g]
@@ -227,7 +259,7 @@ def _chunked(s: State, g: int, now: float, waits: bool) -> int:
     return DECODES if outcome != HELD else HELD
 
 
-@jit
+@inlined
 def _prefill_first(s: State, g: int, now: float, waits: bool) -> int:
     """SGLang: a step is prompt chunks alone, those of RUNNING first, or else all decodes."""
     budget = s.pool[s.rank[s.group[g].rank].pool].budget
@@ -250,24 +282,38 @@ def _prompts_admitted(s: State, g: int, now: float, whole: bool, waits: bool) ->
     group = s.group[g]
     rank = s.rank[group.rank]
     pool = s.pool[rank.pool]
-    total = 0
+    mixed = pool.policy == MIXED
+    total, prompts = group.decodes + _taken_chunks(s, g) if mixed else 0, False
     while rank.running < pool.max_num_seqs:
         if is_empty(s, rank.waiting):
             break
         v = s.link[rank.waiting].next
         visit = s.visit[v]
+        found = _looked_up(s, v)
         rem = 0 if is_fresh(s, v) else known_tokens(s, v) - visit.computed
-        if rem > 0 and (waits or (total > 0 and total + rem > pool.budget)):
-            break
         tokens = visit.prompt + visit.handed + visit.limit - 1 if whole else known_tokens(s, v)
-        if not _head_fits(s, group.rank, tokens, tokens):
+        if (rem > 0 and (waits or (prompts and total + rem > pool.budget))) or not _head_fits(s, v, found, tokens, tokens):
+            _begin_anew(s, v, found)
             break
-        _admit(s, g, v, rem, now)
-        total += rem
-    return total > 0
+        if rem == 0 and mixed:
+            _admit(s, g, v, 1, now)
+            total += 1
+        else:
+            _admit(s, g, v, rem, now)
+            total, prompts = total + rem, prompts or rem > 0
+    return bool(prompts)
 
 
-@jit
+@inlined
+def _mixed(s: State, g: int, now: float, waits: bool) -> int:
+    """Splitwise's mixed batching: all decodes, and whole prompts beside them."""
+    outcome = _running_kept(s, g, DECODES)
+    if outcome == KEPT:
+        _prompts_admitted(s, g, now, s.pool[s.rank[s.group[g].rank].pool].reserve_output, waits)
+    return DECODES if outcome != HELD else HELD
+
+
+@inlined
 def _continuous(s: State, g: int, now: float, waits: bool) -> int:
     """Prefill first (vLLM v0): a step is prompts alone, or else all decodes."""
     if _prompts_admitted(s, g, now, s.pool[s.rank[s.group[g].rank].pool].reserve_output, waits):
@@ -281,8 +327,9 @@ def _static(s: State, g: int, now: float) -> int:
     group = s.group[g]
     rank = s.rank[group.rank]
     if rank.running == 0:
+        first = s.clock[0].admitted
         prompts = _prompts_admitted(s, g, now, True, False)
-        group.members = rank.running
+        group.members, group.batch_from = rank.running, first
         if prompts:
             return PROMPTS
     node = s.link[group.partial].next
@@ -293,7 +340,7 @@ def _static(s: State, g: int, now: float) -> int:
     return DECODES
 
 
-@jit
+@inlined
 def _summed(s: State, g: int, kind: int) -> None:
     """The step's totals, from which its length follows; ``kind``: with the decodes, the prompts alone, or nothing."""
     group = s.group[g]
@@ -336,6 +383,8 @@ def formed(s: State, g: int, now: float, waits: bool) -> bool:
         kind = _chunked(s, g, now, waits)
     elif policy == CONTINUOUS:
         kind = _continuous(s, g, now, waits)
+    elif policy == MIXED:
+        kind = _mixed(s, g, now, waits)
     elif policy == PREFILL_FIRST:
         kind = _prefill_first(s, g, now, waits)
     else:

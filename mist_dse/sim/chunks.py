@@ -4,18 +4,18 @@
 """
 
 from mist_dse.sim.decoding import known_tokens
-from mist_dse.sim.jit import jit
+from mist_dse.sim.jit import folded
 from mist_dse.sim.state import State
 
 
-@jit
+@folded
 def is_fresh(s: State, v: int) -> bool:
     """Whether ``v`` was handed over with all its KV in place: its next step is a decode step."""
     visit = s.visit[v]
     return bool(visit.handed == 1 and visit.computed == visit.prompt and visit.emitted == 0)
 
 
-@jit
+@folded
 def chunk(s: State, v: int, left: int) -> int:
     """New tokens of ``v``, which does not decode yet, in a step when ``left`` of its budget remain."""
     visit = s.visit[v]
@@ -27,7 +27,7 @@ def chunk(s: State, v: int, left: int) -> int:
     return int(min(n, pool.threshold) if pool.threshold > 0 else n)
 
 
-@jit
+@folded
 def cover(s: State, v: int, tokens: int) -> int:
     """Tokens whose KV ``v`` takes at admission: ``tokens``, or all that it may ever have where the output is reserved."""
     visit = s.visit[v]

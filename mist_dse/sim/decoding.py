@@ -6,52 +6,47 @@ which each emits its last token; ``residue[g, h]`` counts those that need a KV b
 none where blocks for the whole output are held from the start. A list holds those whose first message to the user is not out.
 """
 
-from mist_dse.sim.jit import jit
+from mist_dse.sim.blocks import blocks_for, name_blocks
+from mist_dse.sim.jit import folded, inlined, jit
 from mist_dse.sim.lists import insert_before, is_empty, unlink
 from mist_dse.sim.state import DECODING, ENDLESS, State
 
 
-@jit
-def blocks_for(tokens: int, block_size: int) -> int:
-    """KV blocks that hold ``tokens``."""
-    return (tokens + block_size - 1) // block_size
-
-
-@jit
+@folded
 def _less(s: State, a: int, b: int) -> bool:
     x, y = s.visit[a], s.visit[b]
     return bool(x.finish < y.finish or (x.finish == y.finish and x.order < y.order))
 
 
-@jit
+@folded
 def _put(s: State, g: int, slot: int, v: int) -> None:
-    s.finish[g, slot] = v
+    s.whole[s.group[g].finish_at + slot] = v
     s.visit[v].slot = slot
 
 
 @jit
 def _sift(s: State, g: int, slot: int, size: int) -> None:
-    v = s.finish[g, slot]
+    v = s.whole[s.group[g].finish_at + slot]
     while slot > 0:
         parent = (slot - 1) // 2
-        if not _less(s, v, s.finish[g, parent]):
+        if not _less(s, v, s.whole[s.group[g].finish_at + parent]):
             break
-        _put(s, g, slot, s.finish[g, parent])
+        _put(s, g, slot, s.whole[s.group[g].finish_at + parent])
         slot = parent
     while True:
         child = 2 * slot + 1
         if child >= size:
             break
-        if child + 1 < size and _less(s, s.finish[g, child + 1], s.finish[g, child]):
+        if child + 1 < size and _less(s, s.whole[s.group[g].finish_at + child + 1], s.whole[s.group[g].finish_at + child]):
             child += 1
-        if not _less(s, s.finish[g, child], v):
+        if not _less(s, s.whole[s.group[g].finish_at + child], v):
             break
-        _put(s, g, slot, s.finish[g, child])
+        _put(s, g, slot, s.whole[s.group[g].finish_at + child])
         slot = child
     _put(s, g, slot, v)
 
 
-@jit
+@folded
 def heap_add(s: State, g: int, v: int) -> None:
     """``v`` emits its last token when the group's count reaches ``visit.finish``."""
     size = s.group[g].ending
@@ -68,11 +63,11 @@ def heap_remove(s: State, g: int, v: int) -> None:
     size = s.group[g].ending - 1
     s.group[g].ending = size
     if slot < size:
-        _put(s, g, slot, s.finish[g, size])
+        _put(s, g, slot, s.whole[s.group[g].finish_at + size])
         _sift(s, g, slot, size)
 
 
-@jit
+@folded
 def known_tokens(s: State, v: int) -> int:
     """Tokens of the sequence whose value is known: prompt, token handed over, tokens out."""
     visit = s.visit[v]
@@ -82,12 +77,12 @@ def known_tokens(s: State, v: int) -> int:
     return int(visit.prompt + visit.handed + emitted)
 
 
-@jit
+@folded
 def _residue_index(s: State, g: int, v: int, block_size: int) -> int:
     return int((known_tokens(s, v) - 1 - s.group[g].count) % block_size)
 
 
-@jit
+@inlined
 def join_decoding(s: State, g: int, v: int) -> None:
     """``v`` has its KV in place up to the token before its next: it takes part in every decode step from now on."""
     visit, group = s.visit[v], s.group[g]
@@ -97,7 +92,7 @@ def join_decoding(s: State, g: int, v: int) -> None:
     visit.finish = group.count + visit.emit - visit.emitted
     group.decodes += 1
     group.context += known_tokens(s, v)
-    s.residue[g, _residue_index(s, g, v, pool.block_size)] += pool.grows
+    s.whole[s.group[g].residue_at + _residue_index(s, g, v, pool.block_size)] += pool.grows
     heap_add(s, g, v)
 
 
@@ -107,25 +102,26 @@ def leave_decoding(s: State, g: int, v: int) -> None:
     visit, group = s.visit[v], s.group[g]
     pool = s.pool[s.rank[group.rank].pool]
     known = known_tokens(s, v)
-    s.residue[g, _residue_index(s, g, v, pool.block_size)] -= pool.grows
+    s.whole[s.group[g].residue_at + _residue_index(s, g, v, pool.block_size)] -= pool.grows
     heap_remove(s, g, v)
     if pool.stream_interval > 1:
         forget_message(s, g, v)
     group.decodes -= 1
     group.context -= known
     visit.emitted = known - visit.prompt - visit.handed
+    name_blocks(s, v, known - 1)
     if pool.grows:
         visit.held = blocks_for(known - 1, pool.block_size)
 
 
-@jit
+@folded
 def message_due(s: State, g: int, v: int) -> int:
     """The count at which the first message of a decoding ``v`` is full."""
     visit = s.visit[v]
     return int(visit.finish - visit.emit + min(s.pool[s.rank[s.group[g].rank].pool].stream_interval, visit.emit))
 
 
-@jit
+@inlined
 def await_message(s: State, g: int, v: int) -> None:
     """The user waits for the first message of ``v``; those that have decoded before are due sooner, all others in order."""
     base, place = s.clock[0].dues, s.group[g].dues
@@ -145,13 +141,13 @@ def forget_message(s: State, g: int, v: int) -> None:
     group.due = ENDLESS if is_empty(s, group.dues) else message_due(s, g, s.link[group.dues].next - base)
 
 
-@jit
+@folded
 def needy(s: State, g: int, count: int, block_size: int) -> int:
     """Decoding visits that need one more block in the step taken at ``count``."""
-    return int(s.residue[g, (-count) % block_size])
+    return int(s.whole[s.group[g].residue_at + (-count) % block_size])
 
 
-@jit
+@inlined
 def growth(s: State, g: int, count: int, steps: int, block_size: int) -> int:
     """Blocks that the next ``steps`` decode steps take, from the one taken at ``count`` on."""
     total = (steps // block_size) * s.group[g].decodes
@@ -160,7 +156,7 @@ def growth(s: State, g: int, count: int, steps: int, block_size: int) -> int:
     return int(total)
 
 
-@jit
+@inlined
 def steps_within(s: State, g: int, count: int, steps: int, block_size: int) -> int:
     """How many of the next ``steps`` decode steps (from ``count``) the rank's free blocks allow."""
     free = s.rank[s.group[g].rank].free

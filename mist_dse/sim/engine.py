@@ -4,6 +4,8 @@ import math
 
 from mist_dse.rows import STATIC
 from mist_dse.sim.batch import formed
+from mist_dse.sim.blocks import give_blocks_back
+from mist_dse.sim.cancel import leave_group
 from mist_dse.sim.cost import decode_time, mixed_time, shared_time
 from mist_dse.sim.decoding import (
     await_message,
@@ -15,15 +17,15 @@ from mist_dse.sim.decoding import (
     leave_decoding,
 )
 from mist_dse.sim.flow import finish_visit, look, mark, set_timer
-from mist_dse.sim.jit import jit
+from mist_dse.sim.jit import folded, inlined, jit
 from mist_dse.sim.lanes import schedule_lane, unschedule_lane
 from mist_dse.sim.lists import is_empty, unlink
 from mist_dse.sim.span import grow_span, start_span
-from mist_dse.sim.state import DECODING, ENDLESS, State
+from mist_dse.sim.state import DECODING, ENDED, ENDLESS, GHOST, LEAVING, State
 from mist_dse.sim.waits import postponed
 
 
-@jit
+@folded
 def _group(s: State, lane: int, d: int) -> int:
     """The group of rank ``d`` in a lane."""
     p = s.replica[s.lane[lane].replica].pool
@@ -33,7 +35,7 @@ def _group(s: State, lane: int, d: int) -> int:
     return int(pool.first_group + (replica * pool.ranks + d) * pool.lanes + i)
 
 
-@jit
+@inlined
 def _shared_time(s: State, p: int, lane: int) -> float:
     """What the formed steps of all ranks of the lane wait for together."""
     tokens, prompts = 0, 0
@@ -44,7 +46,7 @@ def _shared_time(s: State, p: int, lane: int) -> float:
     return shared_time(s, p, tokens, prompts)
 
 
-@jit
+@inlined
 def _step_time(s: State, p: int, g: int, shared: float) -> float:
     """Length of the formed step of one rank beside ``shared`` seconds of all, 0 without work."""
     group = s.group[g]
@@ -57,7 +59,7 @@ def _step_time(s: State, p: int, g: int, shared: float) -> float:
     return mixed_time(s, p, (sequences, group.step_context), prompts, shared)
 
 
-@jit
+@inlined
 def _observe(s: State, r: int, g: int) -> None:
     """Counters and peaks of the formed step (decode steps of a span are added when it ends)."""
     replica, group = s.replica[r], s.group[g]
@@ -87,8 +89,10 @@ def _lane_started(s: State, lane: int, now: float) -> bool:
         length = max(length, _step_time(s, p, _group(s, lane, d), shared))
     if s.clock[0].freed:
         mark(s, r)
-    g = _group(s, lane, 0)
-    steady = work and ranks == 1 and s.pool[p].lanes == 1 and s.group[g].step_chunks == 0 and s.group[g].step_fresh == 0
+    steady = work and s.pool[p].lanes == 1
+    for d in range(ranks):
+        group = s.group[_group(s, lane, d)]
+        steady = steady and group.step_chunks == 0 and group.step_fresh == 0
     if row.anchored and (not steady or s.clock[0].preempted):
         s.replica[r].busy += now - row.anchor
         row.anchored = 0
@@ -98,7 +102,7 @@ def _lane_started(s: State, lane: int, now: float) -> bool:
     for d in range(ranks):
         _observe(s, r, _group(s, lane, d))
     if steady:
-        start_span(s, lane, g, now, most)
+        start_span(s, lane, now, most)
         return True
     row.start, row.spanning, row.steps = now, 0, 1
     schedule_lane(s, lane, now + length)
@@ -108,7 +112,7 @@ def _lane_started(s: State, lane: int, now: float) -> bool:
     return True
 
 
-@jit
+@inlined
 def start_steps(s: State, r: int, now: float) -> None:
     """Start a step on the lane of replica ``r`` that has been idle longest, if the entrance is free and there is work."""
     replica = s.replica[r]
@@ -134,7 +138,7 @@ def start_steps(s: State, r: int, now: float) -> None:
         after, last = s.lane[best].idle, best
 
 
-@jit
+@inlined
 def _emit(s: State, g: int, v: int, now: float) -> None:
     """The step has computed all that ``v`` knows: it emits a token and decodes from now on (or ends at once)."""
     visit, group = s.visit[v], s.group[g]
@@ -158,40 +162,55 @@ def _emit(s: State, g: int, v: int, now: float) -> None:
         await_message(s, g, v)
 
 
-@jit
+@inlined
 def _send_messages(s: State, g: int, now: float) -> None:
     """First messages that are full by now reach the user."""
     group = s.group[g]
     while group.due <= group.count:
         v = s.link[group.dues].next - s.clock[0].dues
         request = s.request[s.visit[v].request]
-        if math.isnan(request.first_token):
+        if s.visit[v].answers == 1 and math.isnan(request.first_token):
             request.first_token = now
         forget_message(s, g, v)
 
 
-@jit
+@inlined
 def _end_visit(s: State, g: int, v: int, now: float) -> None:
     """All tokens of ``v`` are out."""
     visit, group = s.visit[v], s.group[g]
     rank = s.rank[group.rank]
-    pool = s.pool[rank.pool]
     unlink(s, v)
-    kept = visit.keep == 1
-    if pool.policy == STATIC:
+    if s.pool[rank.pool].policy == STATIC:
         heap_remove(s, g, v)
         visit.emitted = visit.emit
-        group.batch_blocks += 0 if kept else visit.held
+        if visit.keep == 0:
+            group.batch_blocks += visit.held
+            visit.held = 0
+        if visit.gone == GHOST:
+            visit.state = ENDED
+            return
     else:
         leave_decoding(s, g, v)
         rank.running -= 1
-        rank.free += 0 if kept else visit.held
-    if not kept:
-        visit.held = 0
+        if visit.keep == 0:
+            give_blocks_back(s, v)
     finish_visit(s, v, now)
 
 
-@jit
+@inlined
+def _end_cancelled(s: State, lane: int, g: int, now: float) -> None:
+    """Cancelled visits leave before anything else comes of the step."""
+    sentinel = s.group[g].running
+    v = s.link[sentinel].next
+    while v != sentinel:
+        after = s.link[v].next
+        if s.visit[v].gone == LEAVING:
+            leave_group(s, lane, v, now)
+        v = after
+    s.group[g].leaving = 0
+
+
+@inlined
 def _end_batch(s: State, g: int) -> None:
     """The longest member of a static batch has ended: its slots and blocks are free."""
     group = s.group[g]
@@ -201,14 +220,16 @@ def _end_batch(s: State, g: int) -> None:
     group.members, group.batch_blocks, group.decodes, group.context = 0, 0, 0, 0
 
 
-@jit
-def _end_group(s: State, g: int, steps: int, now: float) -> bool:
+@inlined
+def _end_group(s: State, lane: int, g: int, steps: int, now: float) -> bool:
     """What ``steps`` steps of one rank have done; whether the decoding batch has changed."""
     group = s.group[g]
     changed = False
     if group.step_decodes > 0:
         group.count += steps
         group.context += group.decodes * steps
+    if group.leaving > 0:
+        _end_cancelled(s, lane, g, now)
     node = s.link[group.partial].next
     while node != group.partial:
         v = node - s.clock[0].parts
@@ -222,21 +243,39 @@ def _end_group(s: State, g: int, steps: int, now: float) -> bool:
                 _emit(s, g, v, now)
     if group.due <= group.count:
         _send_messages(s, g, now)
-    while group.ending > 0 and s.visit[s.finish[g, 0]].finish <= group.count:
+    while group.ending > 0 and s.visit[s.whole[s.group[g].finish_at]].finish <= group.count:
         changed = True
-        _end_visit(s, g, s.finish[g, 0], now)
+        _end_visit(s, g, s.whole[s.group[g].finish_at], now)
     if group.members > 0 and group.ending == 0 and is_empty(s, group.partial):
         _end_batch(s, g)
     return changed
 
 
-@jit
+@inlined
 def _count_decodes(s: State, r: int, g: int, steps: int) -> None:
     """Tokens and attended context of ``steps`` decode steps that the group is about to be credited with."""
     replica, group = s.replica[r], s.group[g]
     if group.step_decodes > 0:
         replica.tokens += group.step_decodes * steps
         replica.contexts += steps * float(group.context) + 0.5 * group.decodes * steps * (steps - 1.0)
+
+
+@inlined
+def _log(s: State, lane: int, now: float) -> None:
+    """The lane's step or span into the log of steps, if there is room."""
+    k = s.clock[0].logged
+    s.clock[0].logged = k + 1
+    if k >= s.clock[0].room:
+        return
+    row, at = s.lane[lane], s.clock[0].log_at + 7 * k
+    pool = s.pool[s.replica[row.replica].pool]
+    s.table[at], s.table[at + 1], s.table[at + 2] = row.replica, (lane - pool.first_lane) % pool.lanes, row.start
+    s.table[at + 3], s.table[at + 4] = now, row.steps
+    for d in range(pool.ranks):
+        group = s.group[_group(s, lane, d)]
+        decodes = group.step_decodes + group.step_fresh
+        s.table[at + 5] += decodes
+        s.table[at + 6] += group.step_tokens - decodes
 
 
 @jit
@@ -247,9 +286,9 @@ def end_step(s: State, lane: int, now: float) -> None:
     p = s.replica[r].pool
     steps = row.steps
     s.replica[r].steps += steps
+    _log(s, lane, now)
     if row.spanning:
-        g = _group(s, lane, 0)
-        grow_span(s, lane, g, steps)
+        grow_span(s, lane, steps)
         row.taken += steps
     else:
         s.replica[r].busy += now - row.start
@@ -261,7 +300,7 @@ def end_step(s: State, lane: int, now: float) -> None:
         g = _group(s, lane, d)
         prompts += s.group[g].step_chunks
         _count_decodes(s, r, g, steps)
-        changed = _end_group(s, g, steps, now) or changed
+        changed = _end_group(s, lane, g, steps, now) or changed
     if row.anchored and changed:
         s.replica[r].busy += now - row.anchor
         row.anchored = 0

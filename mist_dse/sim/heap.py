@@ -3,17 +3,17 @@
 All heaps share ``state.entry``; one starts at ``at`` and holds ``size`` entries. Functions return the new size.
 """
 
-from mist_dse.sim.jit import jit
+from mist_dse.sim.jit import folded, inlined, jit
 from mist_dse.sim.state import State
 
 
-@jit
+@folded
 def _before(s: State, i: int, j: int) -> bool:
     a, b = s.entry[i], s.entry[j]
     return bool(a.key < b.key or (a.key == b.key and a.tie < b.tie))
 
 
-@jit
+@folded
 def _swap(s: State, i: int, j: int) -> None:
     a, b = s.entry[i], s.entry[j]
     key, item, tie = a.key, a.what, a.tie
@@ -21,14 +21,14 @@ def _swap(s: State, i: int, j: int) -> None:
     b.key, b.what, b.tie = key, item, tie
 
 
-@jit
+@inlined
 def _rise(s: State, at: int, i: int) -> None:
     while i > 0 and _before(s, at + i, at + (i - 1) // 2):
         _swap(s, at + i, at + (i - 1) // 2)
         i = (i - 1) // 2
 
 
-@jit
+@inlined
 def _sink(s: State, at: int, size: int, i: int) -> None:
     while True:
         child = 2 * i + 1
@@ -42,7 +42,7 @@ def _sink(s: State, at: int, size: int, i: int) -> None:
         i = child
 
 
-@jit
+@folded
 def heap_push(s: State, at: int, size: int, entry: tuple[float, int, int]) -> int:
     """Add ``entry`` = (key, what, tie)."""
     row = s.entry[at + size]

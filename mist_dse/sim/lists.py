@@ -5,11 +5,11 @@ and the sentinel itself if there is none. Node v is visit v in its queue or RUNN
 visit among those of its group with prompt left.
 """
 
-from mist_dse.sim.jit import jit
+from mist_dse.sim.jit import folded, inlined
 from mist_dse.sim.state import State
 
 
-@jit
+@folded
 def insert_before(s: State, place: int, node: int) -> None:
     """Put ``node`` before ``place``; before a sentinel means at the end of its list."""
     before = s.link[place].prev
@@ -18,13 +18,13 @@ def insert_before(s: State, place: int, node: int) -> None:
     s.link[place].prev = node
 
 
-@jit
+@inlined
 def insert_first(s: State, sentinel: int, node: int) -> None:
     """Put ``node`` before all others of the list."""
     insert_before(s, s.link[sentinel].next, node)
 
 
-@jit
+@folded
 def unlink(s: State, node: int) -> None:
     """Take ``node`` out of the list it is in."""
     before, after = s.link[node].prev, s.link[node].next
@@ -32,7 +32,7 @@ def unlink(s: State, node: int) -> None:
     s.link[after].prev = before
 
 
-@jit
+@folded
 def is_empty(s: State, sentinel: int) -> bool:
     """Whether the list has no node."""
     return bool(s.link[sentinel].next == sentinel)

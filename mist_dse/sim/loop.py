@@ -6,37 +6,53 @@
 import math
 
 from mist_dse.rows import ON_START
+from mist_dse.sim.batcher import batch_due, end_batch, mark_batchers, start_batch
+from mist_dse.sim.cancel import leave
 from mist_dse.sim.engine import end_step, start_steps
 from mist_dse.sim.flow import arrive, come_in, finish_visit, fire, grant_leases, mark, release_ready, set_timer
 from mist_dse.sim.heap import heap_pop
-from mist_dse.sim.jit import entry, jit
-from mist_dse.sim.state import ARRIVAL, DIRTY, INTAKE, JOB_END, LANES, NONE, SETTLING, STEP_END, TIMER, State
+from mist_dse.sim.jit import entry, inlined, jit
+from mist_dse.sim.lists import is_empty, unlink
+from mist_dse.sim.state import ARRIVAL, INTAKE, JOB_END, NONE, STEP_END, TIMER, State
 from mist_dse.sim.station import leave_station
 
 
-@jit
+@inlined
 def _next_arrival(s: State, cursor: int, known: int) -> tuple[float, int]:
-    """Time and index of the next request: from the table up to ``known``, or from the calendar of a closed loop."""
+    """Time and index of the next request: from the table up to ``known``, or from the calendar of those that wait for another."""
     when, i = math.inf, -1
     if cursor < known:
         when, i = s.request[cursor].arrival, cursor
-    if s.clock[0].comers > 0 and s.entry[s.clock[0].comers_at].key < when:
-        when, i = s.entry[s.clock[0].comers_at].key, s.entry[s.clock[0].comers_at].what
+    if s.clock[0].comers > 0:
+        first = s.entry[s.clock[0].comers_at]
+        if first.key < when or (first.key == when and first.what < i):
+            when, i = first.key, first.what
     return when, i
 
 
-@jit
+@inlined
+def _first_known(s: State, cursor: int, known: int) -> int:
+    """The first request of the table, from ``cursor`` on, that waits for no other."""
+    while cursor < known and s.request[cursor].follows >= 0:
+        cursor += 1
+    return cursor
+
+
+@inlined
 def _next_event(s: State, arrival: float) -> tuple[float, int, int]:
     """(time, kind, index) of the next event."""
     when, kind, index = math.inf, NONE, -1
     if arrival < when:
         when, kind = arrival, ARRIVAL
-    if s.clock[0].lanes > 0 and s.lane[s.calendar[LANES, 0]].end < when:
-        index = s.calendar[LANES, 0]
+    if s.clock[0].lanes > 0 and s.lane[s.whole[s.clock[0].lanes_at]].end < when:
+        index = s.whole[s.clock[0].lanes_at]
         when, kind = s.lane[index].end, STEP_END
     for k in range(len(s.station)):
         if s.station[k].next < when:
             when, kind, index = s.station[k].next, JOB_END, k
+    for b in range(len(s.batcher)):
+        if s.batcher[b].busy_workers > 0 and s.entry[s.batcher[b].heap_at].key < when:
+            when, kind, index = s.entry[s.batcher[b].heap_at].key, JOB_END, len(s.station) + b
     if s.clock[0].timers > 0 and s.entry[s.clock[0].timers_at].key < when:
         when, kind = s.entry[s.clock[0].timers_at].key, TIMER
     return when, kind, index
@@ -58,48 +74,81 @@ def _end_job(s: State, k: int, now: float) -> None:
             return
 
 
+@inlined
+def _end_batch(s: State, b: int, now: float) -> None:
+    """The first batch of batcher ``b`` that is done: its visits end in order."""
+    sentinel = end_batch(s, b)
+    while not is_empty(s, sentinel):
+        v = s.link[sentinel].next
+        unlink(s, v)
+        finish_visit(s, v, now)
+
+
 @jit
+def _start_batches(s: State, now: float) -> None:
+    """Free workers of batchers take the batches that are due."""
+    s.clock[0].batching = 0
+    for b in range(len(s.batcher)):
+        while batch_due(s, b, now):
+            sentinel = start_batch(s, b, now)
+            v = s.link[sentinel].next
+            while v != sentinel:
+                fire(s, v, ON_START, now)
+                v = s.link[v].next
+
+
+@inlined
 def _ring(s: State, now: float) -> None:
-    """The first timer: a visit leaves the front end, or its station's latency is over, or a replica's entrance is free."""
+    """The first timer: a visit leaves the front end, or has waited long enough for a batch, or its station's latency is over, or a
+    replica's entrance is free.
+    """
     item = s.entry[s.clock[0].timers_at].what
     s.clock[0].timers = heap_pop(s, s.clock[0].timers_at, s.clock[0].timers)
     if item < 0:
         mark(s, -item - 1)
+    elif s.visit[item].server >= s.clock[0].batchers:
+        mark_batchers(s)
     elif s.visit[item].state == INTAKE:
         come_in(s, item, now)
     else:
         finish_visit(s, item, now)
 
 
-@jit
+@inlined
 def _settle(s: State, now: float) -> None:
-    """Grant leases, then start steps, on every replica with a change, in ascending order."""
+    """Cancelled visits leave; then, on every replica with a change, in ascending order, leases are granted and steps started; then
+    batches.
+    """
+    if s.clock[0].leavers > 0 and not leave(s, now):
+        return
     n = s.clock[0].dirty
     for i in range(n):
-        r = s.calendar[DIRTY, i]
+        r = s.whole[s.clock[0].dirty_at + i]
         s.replica[r].dirty = 0
         j = i
-        while j > 0 and s.calendar[SETTLING, j - 1] > r:
-            s.calendar[SETTLING, j] = s.calendar[SETTLING, j - 1]
+        while j > 0 and s.whole[s.clock[0].settling_at + j - 1] > r:
+            s.whole[s.clock[0].settling_at + j] = s.whole[s.clock[0].settling_at + j - 1]
             j -= 1
-        s.calendar[SETTLING, j] = r
+        s.whole[s.clock[0].settling_at + j] = r
     s.clock[0].dirty = 0
     for i in range(n):
-        r = s.calendar[SETTLING, i]
+        r = s.whole[s.clock[0].settling_at + i]
         pool = s.pool[s.replica[r].pool]
         first = pool.first_rank + (r - pool.first_replica) * pool.ranks
         for q in range(first, first + pool.ranks):
             grant_leases(s, q, now)
     release_ready(s, now)
     for i in range(n):
-        start_steps(s, s.calendar[SETTLING, i], now)
+        start_steps(s, s.whole[s.clock[0].settling_at + i], now)
         release_ready(s, now)
+    _start_batches(s, now)
+    release_ready(s, now)
 
 
 @entry
 def run(s: State) -> float:
-    """Run to the last event; the time of it, nan if ``clock.patience`` events pass and no visit ends (visits that preempt
-    one another for ever would otherwise never return).
+    """Run to the last event; the end of the last step, nan if ``clock.patience`` events pass and no visit ends (visits that
+    preempt one another for ever would otherwise never return).
     """
     now, last = 0.0, 0.0
     clock = s.clock[0]
@@ -112,9 +161,10 @@ def run(s: State) -> float:
             events, ended = 0, clock.ended
         if events > clock.patience:
             return math.nan
+        cursor = _first_known(s, cursor, known)
         arrival, i = _next_arrival(s, cursor, known)
         when, kind, index = _next_event(s, arrival)
-        if clock.dirty > 0 and when > now:
+        if when > now and clock.dirty + clock.leavers + clock.batching > 0:
             _settle(s, now)
             continue
         if kind == NONE:
@@ -128,9 +178,11 @@ def run(s: State) -> float:
             arrive(s, i, now)
         elif kind == STEP_END:
             end_step(s, index, now)
-        elif kind == JOB_END:
+            last = now
+        elif kind == JOB_END and index < len(s.station):
             _end_job(s, index, now)
+        elif kind == JOB_END:
+            _end_batch(s, index - len(s.station), now)
         else:
             _ring(s, now)
-        last = now
         release_ready(s, now)

@@ -7,18 +7,18 @@ station has attained A leaves when it has attained A + work, and a heap of those
 import math
 
 from mist_dse.sim.heap import heap_pop, heap_push
-from mist_dse.sim.jit import jit
+from mist_dse.sim.jit import folded, inlined, jit
 from mist_dse.sim.lists import insert_before, is_empty, unlink
-from mist_dse.sim.state import QUEUED, SERVED, State
+from mist_dse.sim.state import ENDED, PASSING, QUEUED, SERVED, State
 
 
-@jit
+@folded
 def _pace(s: State, k: int) -> float:
     station = s.station[k]
     return float(min(station.cap, station.rate / station.active))
 
 
-@jit
+@folded
 def _advance(s: State, k: int, now: float) -> None:
     station = s.station[k]
     if station.active > 0:
@@ -30,6 +30,8 @@ def _advance(s: State, k: int, now: float) -> None:
 def _plan(s: State, k: int, now: float) -> None:
     station = s.station[k]
     station.next = math.inf
+    while station.heaped > 0 and s.visit[s.entry[station.heap_at].what].state == ENDED:
+        station.heaped = heap_pop(s, station.heap_at, station.heaped)
     if station.active > 0:
         station.next = now + max(s.entry[station.heap_at].key - station.attained, 0.0) / _pace(s, k)
 
@@ -41,10 +43,11 @@ def _serve(s: State, k: int, v: int, now: float) -> None:
     s.visit[v].start = now
     entry = (station.attained + s.visit[v].work, v, station.started)
     station.started += 1
-    station.active = heap_push(s, station.heap_at, station.active, entry)
+    station.heaped = heap_push(s, station.heap_at, station.heaped, entry)
+    station.active += 1
 
 
-@jit
+@inlined
 def enter_station(s: State, k: int, v: int, now: float) -> bool:
     """``v`` arrives; whether its service starts at once."""
     station = s.station[k]
@@ -71,7 +74,7 @@ def _successor(s: State, k: int, now: float) -> int:
     return v
 
 
-@jit
+@inlined
 def leave_station(s: State, k: int, now: float) -> tuple[int, int]:
     """The job that is done at ``now``, and the queued one that takes its place (-1: none)."""
     station = s.station[k]
@@ -80,5 +83,19 @@ def leave_station(s: State, k: int, now: float) -> tuple[int, int]:
     station.attained = max(station.attained, s.entry[at].key)
     done = s.entry[at].what
     station.done += s.visit[done].work
-    station.active = heap_pop(s, at, station.active)
+    station.heaped = heap_pop(s, at, station.heaped)
+    station.active -= 1
+    s.visit[done].state = PASSING
     return done, _successor(s, k, now)
+
+
+@inlined
+def quit_station(s: State, k: int, v: int, now: float) -> int:
+    """``v`` in service, cancelled by now, is gone; the queued one that takes its place (-1: none)."""
+    _advance(s, k, now)
+    station = s.station[k]
+    for i in range(station.heap_at, station.heap_at + station.heaped):
+        if s.entry[i].what == v:
+            station.done += s.visit[v].work - (s.entry[i].key - station.attained)
+    station.active -= 1
+    return _successor(s, k, now)

@@ -4,10 +4,11 @@
 (`_waiting_requests`, `_balance_adp_requests`).
 """
 
-from mist_dse.rows import CHUNKED, CONTINUOUS, STATIC
+from mist_dse.rows import CHUNKED, CONTINUOUS, MIXED, PREFILL_FIRST, STATIC
+from mist_dse.sim.blocks import blocks_for
 from mist_dse.sim.chunks import chunk, cover, is_fresh
-from mist_dse.sim.decoding import blocks_for, known_tokens
-from mist_dse.sim.jit import jit
+from mist_dse.sim.decoding import known_tokens
+from mist_dse.sim.jit import inlined, jit
 from mist_dse.sim.state import ENDLESS, State
 
 
@@ -32,7 +33,7 @@ def postponed(s: State, lane: int) -> tuple[bool, int, int]:
     return True, count, 1 if pool.grows else 1 + pool.wait_steps - count
 
 
-@jit
+@inlined
 def _unbalanced(s: State, first: int, count: int) -> tuple[bool, int, int]:
     """`postponed` for several ranks, of which ``first`` is the first one's group."""
     pool = s.pool[s.rank[s.group[first].rank].pool]
@@ -44,7 +45,7 @@ def _unbalanced(s: State, first: int, count: int) -> tuple[bool, int, int]:
         lacking = lacking or _asked(s, g)[1] == 0
     if lacking and count + 1 < pool.balance_steps:
         return True, count + 1, 1
-    return False, 0, ENDLESS
+    return False, 0, 1
 
 
 @jit
@@ -53,21 +54,21 @@ def _asked(s: State, g: int) -> tuple[int, int]:
     group = s.group[g]
     rank = s.rank[group.rank]
     pool = s.pool[rank.pool]
-    chunked = pool.policy == CHUNKED
-    left = pool.budget - (group.decodes if chunked else 0)
+    beside = pool.policy == CHUNKED or pool.policy == MIXED  # prompts and decodes in one step
+    left = pool.budget - (group.decodes if beside else 0)
     running = 0
     node = s.link[group.partial].next
     while node != group.partial:
         v = node - s.clock[0].parts
         node = s.link[node].next
-        if chunked or s.visit[v].fresh == 0:
+        if beside or s.visit[v].fresh == 0:
             n = chunk(s, v, left)
             left -= n
             running += 0 if s.visit[v].fresh else n
     return running, 0 if pool.policy == STATIC else _admissible(s, g, left)
 
 
-@jit
+@inlined
 def _admissible(s: State, g: int, left: int) -> int:
     """Prompt tokens from the head of WAITING that find room in ``left``, in the blocks that are free, and in RUNNING."""
     rank = s.rank[s.group[g].rank]
@@ -77,11 +78,14 @@ def _admissible(s: State, g: int, left: int) -> int:
     while v != rank.waiting and seats > 0:
         visit = s.visit[v]
         fresh, known = is_fresh(s, v), known_tokens(s, v)
-        whole = fresh or pool.policy == CONTINUOUS
+        whole = fresh or pool.policy == CONTINUOUS or pool.policy == MIXED
         n = chunk(s, v, left)
-        if pool.policy == CONTINUOUS:
-            n = known - visit.computed if new == 0 or new + known - visit.computed <= pool.budget else 0
-        if fresh and pool.policy != CHUNKED:
+        if pool.policy == CONTINUOUS or (pool.policy == MIXED and not fresh):
+            room = left if pool.policy == MIXED else pool.budget - new
+            n = known - visit.computed if new == 0 or known - visit.computed <= room else 0
+        if pool.policy == MIXED and fresh:
+            n = 1
+        if fresh and (pool.policy == CONTINUOUS or pool.policy == PREFILL_FIRST):
             n = 0
         elif n <= 0:
             break

@@ -21,6 +21,13 @@ def not_negative(owner: object, **fields: float | None) -> None:
             raise SpecError(f"{type(owner).__name__}.{name} is {value!r}: must be finite and >= 0")
 
 
+def at_most(owner: object, limit: float, **fields: float | None) -> None:
+    """Raise ``SpecError`` where a given field is above ``limit``: larger values are mistakes, and would ask for all the memory there is."""
+    for name, value in fields.items():
+        if value is not None and value > limit:
+            raise SpecError(f"{type(owner).__name__}.{name} is {value!r}: must be at most {limit:,}")
+
+
 def fraction(owner: object, **fields: float) -> None:
     """Raise ``SpecError`` unless each given field lies in [0, 1]."""
     for name, value in fields.items():

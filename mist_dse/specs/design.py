@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
-from mist_dse.specs._check import SpecError, fraction, not_negative, one_of, positive
+from mist_dse.specs._check import SpecError, at_most, fraction, not_negative, one_of, positive
 from mist_dse.specs.hardware import COMPUTE_DTYPES, Accelerator, Topology
 from mist_dse.specs.model import ModelSpec
 from mist_dse.specs.pipeline import Pipeline
@@ -14,9 +14,9 @@ from mist_dse.specs.pipeline import Pipeline
 STORAGE_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.53125, "mxfp4": 0.53125, "nvfp4": 0.5625}
 """Bytes per stored value, scales included (OCP MX: 32 values share 8 bits; NVFP4: 16 values share 8; int4: 32 share 8)."""
 
-BATCHING_POLICIES = ("static", "continuous", "chunked", "prefill_first")
-PACKINGS = ("fcfs",)
-ROUTERS = ("round_robin", "jsq")
+BATCHING_POLICIES = ("static", "continuous", "chunked", "prefill_first", "mixed")
+PACKINGS = ("fcfs", "priority", "shortest", "least_work")
+ROUTERS = ("round_robin", "jsq", "random", "power_of_two", "least_tokens", "least_kv", "heavy_light", "prefix_affinity", "session_affinity")
 HANDOFF_MODES = ("whole", "layerwise")
 
 
@@ -60,8 +60,12 @@ class Batching:
 
     ``static``: a batch runs until its longest member ends. ``continuous``: whole prompts first, decodes wait meanwhile.
     ``chunked``: vLLM v1, decodes first, then prompt chunks within ``max_num_batched_tokens``. ``prefill_first``: SGLang, prompt
-    chunks within it alone, decodes wait meanwhile. ``max_num_seqs`` caps the sequences of one rank;
-    ``long_prefill_threshold`` > 0 caps one request's chunk.
+    chunks within it alone, decodes wait meanwhile. ``mixed``: whole prompts beside decodes. ``max_num_seqs`` caps the sequences of
+    one rank; ``long_prefill_threshold`` > 0 caps one request's chunk.
+
+    ``packing``, the order of the queue: ``fcfs``; ``priority``, the class's, as in vLLM; ``shortest`` prompt; ``least_work``, fewest
+    prompt and output tokens left. ``prefix_caching``: KV blocks of equal content are kept and shared, where the workload names
+    contents.
     """
 
     policy: str = "chunked"
@@ -69,15 +73,40 @@ class Batching:
     max_num_batched_tokens: int = 8192
     long_prefill_threshold: int = 0
     packing: str = "fcfs"
+    prefix_caching: bool = False
 
     def __post_init__(self) -> None:
         one_of(self, BATCHING_POLICIES, policy=self.policy)
         one_of(self, PACKINGS, packing=self.packing)
         positive(self, max_num_seqs=self.max_num_seqs, max_num_batched_tokens=self.max_num_batched_tokens)
+        at_most(self, 2**16, max_num_seqs=self.max_num_seqs)
+        at_most(self, 2**20, max_num_batched_tokens=self.max_num_batched_tokens)
         not_negative(self, long_prefill_threshold=self.long_prefill_threshold)
+        if self.policy == "static" and self.prefix_caching:
+            raise SpecError("Batching.prefix_caching is set: a static batch finds no prefix, use another policy")
         if self.policy == "chunked" and self.max_num_batched_tokens < self.max_num_seqs:
             raise SpecError(f"Batching.max_num_batched_tokens is {self.max_num_batched_tokens}: below max_num_seqs {self.max_num_seqs}, "
                             "as vLLM requires")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """What routers need to know. ``heavy_light``: prompts of more than ``heavy_tokens`` go to the first ``heavy_share`` of the ranks,
+    the others to the rest. ``prefix_affinity``: a rank takes no more visits while it has more than ``guard`` times the mean and
+    ``slack`` (so does SGLang's cache-aware router by ``balance_rel_threshold`` and ``balance_abs_threshold``; without a guard a
+    prompt that all requests share would send everything to one rank).
+    """
+
+    heavy_tokens: int = 2048
+    heavy_share: float = 0.5
+    guard: float = 1.1
+    slack: int = 8
+
+    def __post_init__(self) -> None:
+        not_negative(self, heavy_tokens=self.heavy_tokens, slack=self.slack)
+        fraction(self, heavy_share=self.heavy_share)
+        if not self.guard >= 1:
+            raise SpecError(f"Routing.guard is {self.guard}: must be at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +192,9 @@ class EngineProfile:
         fraction(
             self, memory_fraction=self.memory_fraction, watermark=self.watermark, overlap=self.overlap, wait_fraction=self.wait_fraction
         )
+        positive(self, memory_fraction=self.memory_fraction)
+        at_most(self, 1e6, linear_factor=self.linear_factor, prefill_factor=self.prefill_factor, moe_factor=self.moe_factor,
+                attention_factor=self.attention_factor, mixing_factor=self.mixing_factor)  # fmt: skip
         one_of(self, ("prefill", "decode"), first_token_from=self.first_token_from)
 
 
@@ -232,6 +264,7 @@ class Pool:
     dtypes: Datatypes = Datatypes()
     batching: Batching = Batching()
     router: str = "round_robin"
+    routing: Routing = Routing()
     node: int | None = None
     speculation: Speculation | None = None
 
@@ -264,14 +297,20 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handoff:
-    """KV cache moves from pool ``source`` to pool ``target``, whole at the end or layer by layer meanwhile."""
+    """KV cache moves from pool ``source`` to pool ``target``, whole at the end or layer by layer meanwhile.
+
+    ``groups`` > 1: the replicas of both pools are split, in order and evenly, into so many local groups, and a hand-off stays
+    inside its group; 1: any decode replica may follow any prefill replica.
+    """
 
     source: str
     target: str
     mode: str = "layerwise"
+    groups: int = 1
 
     def __post_init__(self) -> None:
         one_of(self, HANDOFF_MODES, mode=self.mode)
+        positive(self, groups=self.groups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,9 @@ class Evaluation:
     """The numbers of one design under one workload at one fidelity; metrics are SI, None where undefined.
 
     ``violations`` is empty iff feasible. ``breakdown``: seconds of mean end-to-end latency by stage and cause.
-    ``pools``: per pool utilisation, demand, occupancy. ``provenance``: where the numbers come from.
+    ``pools``: per pool utilisation, demand, occupancy. ``provenance``: where the numbers come from. ``classes``: of a simulated
+    workload of several classes, by name: the metrics, counts and (of replications) ``interval`` of each. ``backlog``: a remark on a
+    simulated open loop, ``growth`` (requests piled up per arrival) and whether the number in the system ``grew``.
     """
 
     design_id: str
@@ -45,6 +47,8 @@ class Evaluation:
     breakdown: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     pools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    classes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    backlog: Mapping[str, float | bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         one_of(self, FIDELITIES, fidelity=self.fidelity)

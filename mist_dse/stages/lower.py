@@ -15,6 +15,7 @@ from mist_dse.specs.evaluation import Infeasible
 from mist_dse.stages.decode import context_lag, decode_slot, whole_slot
 from mist_dse.stages.handoff import handoff_slots, handoff_station, mismatch
 from mist_dse.stages.kinds import KINDS
+from mist_dse.stages.names import described
 from mist_dse.stages.pool import PoolRow, lower_pool
 from mist_dse.stages.prefill import prefill_slot
 from mist_dse.stages.visits import jobs
@@ -56,7 +57,7 @@ def lower(design: Design, requests: Requests, *, pool_row: Callable[..., PoolRow
     stands = placements(design)
     if isinstance(stands, Infeasible):
         return stands
-    differs = None if roles.colocated else mismatch(roles.prefill, roles.decode)
+    differs = None if roles.colocated else mismatch(roles.prefill, roles.decode) or _too_many_groups(design, roles)
     if differs is not None:
         return differs
     longest = int(requests.input_tokens.max(initial=1))
@@ -70,9 +71,9 @@ def lower(design: Design, requests: Requests, *, pool_row: Callable[..., PoolRow
         found.append(row)
     stations = () if roles.colocated else (_station(design, roles, stands),)
     table, stage = visit_table(design, roles, requests)
-    return Lowered(
-        _servers(design, found, stations), table, stage, {pool.name: row.provenance for pool, row in zip(design.pools, found, strict=True)}
-    )
+    servers = _servers(design, found, stations)
+    provenance = {pool.name: row.provenance for pool, row in zip(design.pools, found, strict=True)}
+    return Lowered(servers, described(table, requests, servers.engines), stage, provenance)
 
 
 def design_roles(design: Design) -> Roles:
@@ -98,6 +99,7 @@ def visit_table(design: Design, roles: Roles, requests: Requests) -> tuple[Jobs,
     known = roles.prefill.engine.first_token_from == "prefill"
     start = prefill_slot(requests, server=first, stage=roles.prefill_stage, answers=known)
     end = decode_slot(requests, server=second, stage=roles.decode_stage, first_token_known=known, speculation=roles.decode.speculation)
+    end = end._replace(beside=0 if _handoff(design, roles).groups > 1 else -1)
     moves, links = handoff_slots(roles.prefill, requests, server=len(names), mode=_handoff(design, roles).mode, present=end.present)
     return jobs((start, *moves, end), links, count)
 
@@ -117,6 +119,15 @@ def _handoff(design: Design, roles: Roles) -> Handoff:
     return handoff
 
 
+def _too_many_groups(design: Design, roles: Roles) -> Infeasible | None:
+    """Why the replicas of the two pools cannot be split into the local groups of their hand-off, None where they can."""
+    groups, least = _handoff(design, roles).groups, min(roles.prefill.replicas, roles.decode.replicas)
+    if groups <= least:
+        return None
+    text = f"handoff.groups is {groups}: the smaller of its pools has {least} replicas"
+    return Infeasible(kind="constraint", constraint=text, margin=groups / least - 1)
+
+
 def _station(design: Design, roles: Roles, stands: tuple[Placement, ...]) -> Station:
     where = {place.pool: place for place in stands}
     return handoff_station(design, where[roles.prefill.name], where[roles.decode.name])
@@ -124,4 +135,6 @@ def _station(design: Design, roles: Roles, stands: tuple[Placement, ...]) -> Sta
 
 def _servers(design: Design, found: list[PoolRow], stations: tuple[Station, ...]) -> Servers:
     names = tuple(pool.name for pool in design.pools) + ("handoff",) * len(stations)
-    return Servers(tuple(row.engine for row in found), tuple(row.cost for row in found), tuple(row.load for row in found), stations, names)
+    groups = 1 if len(found) == 1 or design.handoff is None else design.handoff.groups
+    engines = tuple(row.engine._replace(groups=groups) for row in found)
+    return Servers(engines, tuple(row.cost for row in found), tuple(row.load for row in found), stations, names)

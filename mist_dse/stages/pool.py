@@ -11,7 +11,7 @@ from mist_dse.perf.capacity import kv_blocks
 from mist_dse.perf.step import provenance
 from mist_dse.rows import Engine, Load, StepCost
 from mist_dse.specs._check import SpecError
-from mist_dse.specs.design import BATCHING_POLICIES, ROUTERS, Pool
+from mist_dse.specs.design import BATCHING_POLICIES, PACKINGS, ROUTERS, Pool
 from mist_dse.specs.evaluation import Infeasible
 from mist_dse.specs.hardware import Topology
 from mist_dse.stages.step_cost import step_cost, step_slopes
@@ -75,6 +75,9 @@ def _engine(pool: Pool, role: str, blocks: int, held: int) -> Engine:
         front_end_output=0.0 if role == "decode" else profile.front_end_output * _emitted(pool), reserve_output=profile.reserve_output,
         whole_prompts=profile.whole_prompts, stream_interval=profile.stream_interval, receive_interval=profile.receive_interval,
         wait_steps=profile.wait_steps, wait_tokens=_wait_tokens(pool), balance_steps=profile.balance_steps,
+        packing=PACKINGS.index(batching.packing), caching=batching.prefix_caching, heavy_tokens=pool.routing.heavy_tokens,
+        heavy_ranks=round(pool.routing.heavy_share * pool.replicas * pool.parallelism.dp), guard=float(pool.routing.guard),
+        slack=pool.routing.slack,
     )  # fmt: skip
 
 

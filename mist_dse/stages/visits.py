@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mist_dse.rows import ON_END, Bytes, Ints, Jobs
+from mist_dse.rows import NONE, ON_END, Bytes, Ints, Jobs
 
 
 class Slot(NamedTuple):
     """One visit of each request; fields are scalars or one value per request, as in `rows.Jobs`.
 
-    ``lease`` and ``frees`` name other slots by position (-1 = none). ``stage``: index of the pipeline's stage, -1 = a
+    ``lease``, ``frees`` and ``beside`` name other slots by position (-1 = none). ``stage``: index of the pipeline's stage, -1 = a
     hand-off. ``present``: which requests make the visit.
     """
 
@@ -30,6 +30,7 @@ class Slot(NamedTuple):
     lease: int = -1
     keep: Bytes | int = 0
     frees: int = -1
+    beside: int = -1
     answers: int = 0
     present: object = True
 
@@ -52,10 +53,10 @@ def jobs(slots: tuple[Slot, ...], links: tuple[Link, ...], requests: int) -> tup
     need = np.bincount(edge_to, minlength=visits).astype(np.int64)
     edge_first = np.concatenate(([0], np.cumsum(np.bincount(edge_source, minlength=visits))))
     columns = {name: _table([getattr(slot, name) for slot in slots], requests, dtype)[present] for name, dtype in _COLUMNS}
-    lease, frees = (_references([getattr(slot, name) for slot in slots], present, index) for name in ("lease", "frees"))
+    lease, frees, beside = (_references([getattr(slot, name) for slot in slots], present, index) for name in ("lease", "frees", "beside"))
     stage = columns.pop("stage")
     table = Jobs(first=first.astype(np.int64), need=need, lease=lease, frees=frees, edge_first=edge_first.astype(np.int64),
-                 edge_to=edge_to, edge_on=edge_on, **columns)  # fmt: skip
+                 edge_to=edge_to, edge_on=edge_on, beside=beside if (beside >= 0).any() else NONE, **columns)  # fmt: skip
     return table, stage
 
 

@@ -1,123 +1,58 @@
-"""Published vLLM runs replayed through the simulator, errors of distributions beside the authors' own simulator: see README.md.
+"""Published vLLM runs replayed through the simulator: errors of distributions, and whose they are: see README.md.
 
-Usage: ``MIST_DSE_DATA=/path/to/data python studies/serving_runs/run.py [engine]`` (default: vllm); a minute. Reads serving_runs/.
+Usage: ``MIST_DSE_DATA=/path/to/data python studies/serving_runs/run.py [engine]`` (default: vllm, for the coefficients); half a
+minute. Reads serving_runs/ and profiles/llmservingsim/; writes errors.csv and curves.svg beside this file.
 """
 
-import gzip
-import json
-import os
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
+from catalogue import apex, rtx_pro_6000
+from figure import figure
+from profiled import TARGETS, ablations, case, cost_of, inferences, report
 
-import mist_dse as md
-from mist_dse.catalog import Catalog
-from mist_dse.rows import Requests
-from mist_dse.specs.design import Batching, Datatypes, Design, Parallelism
-from mist_dse.specs.hardware import Link, Topology, TopologyTier
-
-DATA, CATALOG = Path(os.environ["MIST_DSE_DATA"]) / "serving_runs", Catalog()
-PCIE = Link(name="pcie_host", kind="host", bandwidth=16e9, latency=20e-6, efficiency=1.0, source="config.json of the runs")
-TOPOLOGIES = {"pcie": Topology(name="pcie_host", tiers=(TopologyTier(name="node", size=8, link=PCIE),)), "hgx": CATALOG.topology("node_1")}
-STATISTICS = {"mean": np.mean, "p50": np.median, "p90": lambda x: np.percentile(x, 90), "p99": lambda x: np.percentile(x, 99)}
+HERE, NAMES = Path(__file__).parent, ("Llama-3.1-8B", "Qwen3-32B")
 
 
-def deployed(model: str, accelerator: str, *, tp: int, engine: str, topology: str, batching: Batching) -> Design:
-    """One engine on one host, bf16 throughout; requests come from inside the host, so the profile's front end is left out."""
-    profile = replace(CATALOG.engine(engine), front_end=0.0, front_end_token=0.0, client=0.0)
-    found = md.load_design("tp8_colocated").with_pools(
-        model=CATALOG.model(model), accelerator=CATALOG.accelerator(accelerator), engine=profile, parallelism=Parallelism(tp=tp),
-        dtypes=Datatypes(), batching=batching, replicas=1)  # fmt: skip
-    return replace(found, topology=TOPOLOGIES[topology])
+def printed(title: str, table: pd.DataFrame) -> None:
+    """A table with its title."""
+    print(title, table.to_string(float_format="{:.3g}".format, na_rep=""), sep="\n", end="\n\n")
 
 
-def latencies(design: Design, arrival: np.ndarray, inputs: np.ndarray, outputs: np.ndarray) -> pd.DataFrame:
-    """TTFT, TPOT and latency of every request, simulated, in s."""
-    count = len(arrival)
-    asked = Requests(arrival - arrival[0], inputs, outputs, outputs.copy(), np.zeros(count, np.int64), np.zeros(count), 0, np.nan)
-    run = md.simulate(design, CATALOG.workload("closed"), requests=asked)
-    return times(run.arrival, run.first_token, run.last_token, outputs)
+def judged(errors: pd.DataFrame) -> pd.DataFrame:
+    """Targets beside what was measured."""
+    wanted = TARGETS | {"running rms": 5, "waiting rms": 5}
+    table = errors.pivot(index="statistic", columns="run", values="profile").loc[list(wanted)].assign(target=list(wanted.values()))
+    return table.assign(met=(table[list(NAMES)].abs().max(axis=1) <= table["target"]).map({True: "yes", False: "NO"}))
 
 
-def times(arrival: np.ndarray, first: np.ndarray, last: np.ndarray, outputs: np.ndarray) -> pd.DataFrame:
-    """The three latencies from time stamps."""
-    return pd.DataFrame({"ttft": first - arrival, "tpot": (last - first) / np.maximum(outputs - 1, 1), "latency": last - arrival})
-
-
-def recorded(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Requests of a run in order of arrival, and what each saw; times count from the engine's queue."""
-    with gzip.open(folder / "vllm" / "requests.jsonl.gz", "rt") as file:
-        rows = pd.DataFrame([json.loads(line) for line in file]).sort_values("queued_ts", kind="stable").reset_index(drop=True)
-    clock = (rows["arrival_time"] - rows["arrival_time"].iloc[0]).to_numpy()
-    queued = (rows["queued_ts"] - rows["queued_ts"].iloc[0]).to_numpy()
-    rows["arrival"] = np.minimum(clock, queued)  # the queue is stamped when the engine looks, once a step: later than the arrival
-    origin = rows["queued_ts"].iloc[0]
-    seen = times(rows["arrival"].to_numpy(), *(rows[name].to_numpy() - origin for name in ("first_token_ts", "last_token_ts")),
-                 rows["output_toks"].to_numpy())  # fmt: skip
-    return rows, seen
-
-
-def peer_errors(folder: Path) -> dict[str, str]:
-    """Errors of LLMServingSim on the same run, as its authors published them."""
-    found, names = {}, {"Mean": "mean", "Median": "p50", "P90": "p90", "P99": "p99"}
-    for line in (folder / "validation" / "summary.txt").read_text().splitlines()[2:]:
-        words = line.split()
-        if len(words) == 5 and words[1] in names:
-            found[f"{words[0].lower()} {names[words[1]]}"] = float(words[4].rstrip("%"))
-    return found
-
-
-def rtx_pro_6000(engine: str) -> pd.DataFrame:
-    """Signed errors in % of each statistic, and the median error of single requests."""
-    table = []
-    for folder, model in (("Llama-3.1-8B", "llama-3.1-8b"), ("Qwen3-32B", "qwen3-32b")):
-        asked = json.loads((DATA / "RTXPRO6000" / folder / "vllm" / "meta.json").read_text())["engine_kwargs"]
-        batching = Batching(max_num_seqs=asked["max_num_seqs"], max_num_batched_tokens=asked["max_num_batched_tokens"])
-        design = deployed(model, "rtx_pro_6000", tp=asked["tensor_parallel_size"], engine=engine, topology="pcie", batching=batching)
-        rows, seen = recorded(DATA / "RTXPRO6000" / folder)
-        ours = latencies(design, *(rows[name].to_numpy() for name in ("arrival", "input_toks", "output_toks")))
-        row: dict[str, Any] = {f"{metric} {name}": 100 * (of(ours[metric]) / of(seen[metric]) - 1)
-                               for metric in seen for name, of in STATISTICS.items()}  # fmt: skip
-        alone = {"each ttft": 100 * float(np.median(np.abs(ours["ttft"] / seen["ttft"] - 1)))}
-        table += [
-            {"run": folder, "by": "mist_dse"} | row | alone,
-            {"run": folder, "by": "LLMServingSim"} | peer_errors(DATA / "RTXPRO6000" / folder),
-        ]
+def separations() -> pd.DataFrame:
+    """How well the separable step cost stands for the profile, errors of step times in %, contexts and histories to 4,096."""
+    table = {}
+    for name in NAMES:
+        found = cost_of(name)[1]
+        error = 100 * found.loc[(found["history"] <= 4096) & (found["context"] <= 4096), "error"]
+        table[name] = {"rows": len(error), "mean": error.mean(), "mean |.|": error.abs().mean(), "p95 |.|": error.abs().quantile(0.95)}
     return pd.DataFrame(table)
 
 
-def apex(engine: str) -> pd.DataFrame:
-    """Means of vLLM 0.6.0 with Llama-3.1-70B on an 8 x H100 node, all replicas together; errors in %.
-
-    Answers ended where the model chose, at 0.3 to 0.5 of the trace's tokens: the trace's lengths are scaled to the run's total.
-    """
-    runs = pd.read_csv(DATA / "apex" / "e2e_8xH100.csv")
-    runs = runs[(runs["engine"] == "vllm-0.6.0") & (runs["model"] == "meta-llama/Llama-3.1-70B")]
-    runs["layout"] = runs["layout"].str.replace(r"_\d$", "", regex=True)
-    table = []
-    for (workload, rate, layout), run in runs.groupby(["workload", "rate_rps", "layout"]):
-        path = DATA / "apex" / "traces" / f"llama_{workload}_{str(rate).replace('.', '')}.jsonl.gz"
-        with gzip.open(path, "rt") as file:
-            arrival, inputs, outputs = np.array([json.loads(line) for line in file]).T
-        replicas, tp = (int(layout[0]), int(layout[3])) if "DP" in layout else (1, int(layout[0]))
-        design = deployed("llama-3.1-70b", "h100_sxm", tp=tp, engine=engine, topology="hgx", batching=Batching())
-        roomy = replace(design.pools[0].engine, memory_fraction=0.98)  # unstated; at tp 2 the weights leave no room in 0.9 of 80 GB
-        design = design.with_pools(replicas=replicas, engine=roomy)
-        scaled = np.maximum(np.rint(outputs * (run["out_tokens"].sum() / outputs.sum())), 1).astype(np.int64)
-        ours, count = latencies(design, arrival / 1e9, inputs, scaled).mean(), run["n_request_lines"].sum()
-        seen = {name: float(np.average(run[f"{name}_s"], weights=run["n_request_lines"])) for name in ("ttft", "tpot")}
-        seen["latency"] = run["total_latency_sum_s"].sum() / count
-        table.append({"workload": workload, "rate": rate, "layout": layout, "requests": int(count)}
-                     | {f"{name} ms": 1e3 * value for name, value in seen.items()}
-                     | {f"{name} %": 100 * (ours[name] / value - 1) for name, value in seen.items()})  # fmt: skip
-    return pd.DataFrame(table)
+def main(engine: str) -> None:
+    """Everything that the README states."""
+    cases = [case(name) for name in NAMES]
+    reports = [report(one) for one in cases]
+    errors, curves = (pd.concat([found[part] for found in reports], ignore_index=True) for part in (0, 1))
+    peers = rtx_pro_6000(engine).melt(["run", "by"], var_name="statistic").pivot(index=["run", "statistic"], columns="by", values="value")
+    errors = errors.join(peers, on=["run", "statistic"])[["run", "statistic", "profile", "scheduler", "operators", *peers.columns]]
+    errors.round(2).to_csv(HERE / "errors.csv", index=False)
+    (HERE / "curves.svg").write_text(figure(curves))
+    printed("Targets (%), operator profile of the machine", judged(errors))
+    printed("Signed errors in %, and whose they are", errors)
+    printed("Separable step cost against the profile, %", separations())
+    printed("What if, errors in %", ablations(cases))
+    printed("A constant per step inferred on one part, errors in % on all of both runs", inferences(cases))
+    printed("8 x H100, vLLM 0.6.0", apex(engine).T)
 
 
 if __name__ == "__main__":
-    name = sys.argv[1] if len(sys.argv) > 1 else "vllm"
-    for title, table in (("RTX PRO 6000, vLLM 0.19, signed errors in %", rtx_pro_6000(name)), ("8 x H100, vLLM 0.6.0", apex(name))):
-        print(title, table.T.to_string(header=False, float_format="{:.3g}".format, na_rep=""), sep="\n", end="\n\n")
+    main(sys.argv[1] if len(sys.argv) > 1 else "vllm")

@@ -91,12 +91,13 @@ def drawn(count: int, rate: float, *, prompt: float = 1000.0, answer: float = 20
 
 def _jobs(count: int, slots: int, **columns: Any) -> Jobs:
     visits = count * slots
-    defaults: dict[str, Any] = dict.fromkeys(Jobs._fields, 0) | {"lease": -1, "frees": -1, "first": np.arange(0, visits + 1, slots)}
+    needed = [name for name in Jobs._fields if name not in Jobs._field_defaults]
+    defaults: dict[str, Any] = dict.fromkeys(needed, 0) | {"lease": -1, "frees": -1, "first": np.arange(0, visits + 1, slots)}
     defaults |= {"edge_first": np.zeros(visits + 1), "edge_to": np.zeros(0), "edge_on": np.zeros(0)}
     kinds = {"handed": np.int8, "keep": np.int8, "answers": np.int8, "work": np.float64, "edge_on": np.int8}
     table = defaults | columns
     whole = ("first", "edge_first", "edge_to", "edge_on")
-    rows = {name: table[name] if name in whole else np.broadcast_to(table[name], visits) for name in Jobs._fields}
+    rows = {name: table[name] if name in whole else np.broadcast_to(table[name], visits) for name in needed}
     return Jobs(**{name: np.array(row, kinds.get(name, np.int64)) for name, row in rows.items()})
 
 

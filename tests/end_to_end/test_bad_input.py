@@ -84,7 +84,9 @@ def one_line(done: subprocess.CompletedProcess[str], status: int = 2) -> str:
         (["evaluate", "rate"], ["'rate'", "key=value"]),
         (["report", "no/such/run"], ["no/such/run", "no such folder"]),
         (["report"], ["run is missing"]),
-        (["simulate", "timeline=t.json", *QUICK[:2]], ["timeline", "does not write"]),
+        (["simulate", "timeline=t.txt", *QUICK[:2]], ["timeline=t.txt", ".json"]),
+        (["simulate", "timeline=no/such/t.json", *QUICK[:2]], ["timeline=no/such/t.json", "does not exist"]),
+        (["simulate", "timeline=t.json", "timeline_requests=0", *QUICK[:2]], ["timeline_requests=0", "1 or more"]),
         (["simulate", "records=out.xlsx", *QUICK[:2]], ["records=out.xlsx", ".parquet"]),
     ],
 )

@@ -51,6 +51,15 @@ def test_simulate_writes_a_row_per_request(mist_dse, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["completed"] == 20
 
 
+def test_simulate_writes_a_timeline(mist_dse, tmp_path: Path) -> None:
+    done = mist_dse("simulate", "workload=poisson", "workload.requests=20", "timeline=t.json", "timeline_requests=5")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("5 requests of 20; timeline_requests=N shows more in t.json")
+    events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    assert sum(event["name"].startswith("request ") and event["ph"] == "X" for event in events) == 5
+    assert {event["args"]["name"] for event in events if event["name"] == "process_name"} == {"requests", "serve"}
+
+
 @pytest.mark.parametrize("what", KINDS)
 def test_list_shows_each_kind(mist_dse, what: str) -> None:
     done = mist_dse("list", what, "format=json")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ import mist_dse as md
 from mist_dse.metrics import METRICS
 from mist_dse.specs._check import SpecError
 from mist_dse.specs.design import Design
+from mist_dse.specs.workload import WorkloadClass
+from tests.evaluation.fixed_service import design, service, workload as paced_workload
 
+SESSIONS = md.Arrivals(kind="sessions", rate=1.0, requests=300, turns=3.0, think=2.0)
 DESIGNS = ("tp4_colocated", "disagg_2x4")
 
 
@@ -44,6 +48,65 @@ def test_law_10_every_metric_that_names_a_bound(name: str, warmup: float, seed: 
     """Bound never worse than simulated, for every metric that names one."""
     floor, found = (md.evaluate(served(name), asked(warmup, seed=seed), fidelity=fidelity).metrics for fidelity in ("bound", "simulated"))
     assert bounded(floor, found) >= 20
+
+
+CLASSES = (
+    WorkloadClass(name="chat", share=3.0, slo=md.Slo(per_request=(("ttft", 0.15),), limits=("ttft_p90 <= 1 ms",))),
+    WorkloadClass(name="batch", share=1.0),
+)
+
+
+@pytest.mark.parametrize("change", [{"classes": CLASSES}, {"arrivals": SESSIONS}], ids=["classes", "sessions"])
+@pytest.mark.parametrize("warmup", [0.0, 0.3])
+def test_law_10_where_requests_differ_and_follow_each_other(change: Mapping[str, Any], warmup: float) -> None:
+    workload = replace(asked(warmup), **change)
+    floor, found = (md.evaluate(served("tp4_colocated"), workload, fidelity=fidelity).metrics for fidelity in ("bound", "simulated"))
+    assert floor["slo_attainment"] is not None
+    assert bounded(floor, found) >= 20
+
+
+def test_classes_are_counted_and_held_to_their_own_limits() -> None:
+    result = md.evaluate(served("tp4_colocated"), replace(asked(), classes=CLASSES))
+    assert list(result.classes) == ["chat", "batch"]
+    assert sum(row["completed"] for row in result.classes.values()) == result.completed == 300
+    assert result.classes["chat"]["completed"] == pytest.approx(225, abs=30)  # three of four, 300 draws
+    assert sum(row["goodput_rps"] for row in result.classes.values()) == pytest.approx(result.metrics["goodput_rps"])
+    assert [item.constraint for item in result.violations] == ["class chat: ttft_p90 breaks ttft_p90 <= 1 ms"]
+    steady = md.evaluate(served("tp4_colocated"), replace(asked(), classes=CLASSES), fidelity="steady")
+    assert (steady.classes, steady.violations) == ({}, ())  # the mean field does not tell classes apart
+
+
+def test_a_single_class_is_held_to_its_limits_as_the_whole() -> None:
+    for fidelity in ("steady", "simulated"):
+        result = md.evaluate(served("tp4_colocated"), replace(asked(), classes=CLASSES[:1]), fidelity=fidelity)
+        assert result.classes == {}
+        assert [item.constraint for item in result.violations] == ["class chat: ttft_p90 breaks ttft_p90 <= 1 ms"]
+
+
+def test_a_limit_that_no_class_has_is_refused() -> None:
+    (chat, batch), slo = CLASSES, md.Slo(limits=("usd_per_mtok <= 1",))
+    with pytest.raises(SpecError, match=r"class chat: .*usd_per_mtok is not told apart by class"):
+        md.evaluate(served("tp4_colocated"), replace(asked(requests=20), classes=(replace(chat, slo=slo), batch)))
+
+
+def test_a_growing_backlog_is_a_remark_and_demand_the_verdict() -> None:
+    """Twice what one sequence at a time can serve: half of the arrivals pile up. A closed loop cannot."""
+    result = md.evaluate(design(), paced_workload(rate=2 / service(), requests=1000))
+    assert result.backlog["grew"]
+    assert result.backlog["growth"] == pytest.approx(0.5, abs=0.05)
+    assert [item.kind for item in result.violations] == ["saturated"]
+    assert result.unfinished == 0
+    calm = md.evaluate(design(), paced_workload(rate=0.5 / service(), requests=1000))
+    assert (calm.backlog["grew"], calm.feasible) == (False, True)
+    closed = replace(paced_workload(rate=1.0, requests=500), arrivals=md.Arrivals(kind="closed", clients=50, requests=500))
+    assert md.evaluate(design(), closed).backlog == {}
+
+
+def test_records_name_the_class_and_the_session() -> None:
+    frame = md.simulate(served("tp4_colocated"), replace(asked(), classes=CLASSES, arrivals=SESSIONS)).to_pandas()
+    assert set(frame["class"]) == {"chat", "batch"}
+    assert (frame.groupby("session")["class"].nunique() == 1).all()
+    assert "class" not in md.simulate(served("tp4_colocated"), asked(requests=5)).to_pandas()
 
 
 @pytest.mark.parametrize("name", DESIGNS)

@@ -23,6 +23,7 @@ def records(**columns):
     """Records with the given columns; the others are empty."""
     given = {name: np.array(value) for name, value in columns.items() if name != "makespan"}
     empty = {name: np.zeros(0) for name in Records._fields}
+    given.setdefault("visit_ready", given.get("visit_start", empty["visit_ready"]))
     return Records(**empty | given | {"makespan": columns.get("makespan", 0.0)})
 
 

@@ -1,13 +1,21 @@
 """The simulator against its slow twin: every time, every choice, every counter, with skipping and without."""
 
+import itertools
+from collections import Counter
+
 import pytest
-from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import HealthCheck, given, reject, settings, strategies as st
 
 from mist_dse import rows
 from mist_dse.sim import simulate
 from tests.oracles import twin
 from tests.oracles.agreement import assert_agree
 from tests.strategies import (
+    ARRIVALS,
+    PACKINGS,
+    PARALLELISM,
+    POLICIES,
+    ROUTERS,
     Case,
     cases,
     colocated,
@@ -18,20 +26,23 @@ from tests.strategies import (
     servers_of,
     simple_cost,
     simple_engine,
+    traits,
 )
 
-EXAMPLES = 3 * settings().max_examples  # 300 under the default profile
-MANY = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SHARE = 3 * settings().max_examples  # 300 under the default profile, 3,000 to search
+MANY = settings(max_examples=SHARE, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 COST = simple_cost(base=2.0, per_token=1.0)
+NAMES = dict(enumerate(("static", "continuous", "chunked", "prefill_first", "mixed")))
 
 
-def assert_same(case: Case, skip: bool) -> None:
-    """Both run; a case in which visits preempt themselves for ever has no outcome to compare."""
+def assert_same(case: Case) -> None:
+    """Both run, the simulator twice; a case in which visits preempt themselves for ever has no outcome to compare."""
     try:
         wanted = twin.simulate(*case)
     except twin.LivelockError:
         reject()
-    assert_agree(simulate(*case, skip=skip), wanted)
+    for skip in (True, False):
+        assert_agree(simulate(*case, skip=skip), wanted)
 
 
 def one_pool(engine: rows.Engine, wanted: list[tuple[float, int, int]]) -> Case:
@@ -63,24 +74,41 @@ HAND_MADE = {
 }
 
 
-@pytest.mark.parametrize("skip", [True, False])
 @pytest.mark.parametrize("name", HAND_MADE)
-def test_hand_made_cases_agree_and_finish(name: str, skip: bool) -> None:
+def test_hand_made_cases_agree_and_finish(name: str) -> None:
     case = HAND_MADE[name]
-    wanted = twin.simulate(*case)
-    assert (wanted.status == rows.COMPLETED).all()
-    assert_agree(simulate(*case, skip=skip), wanted)
+    assert (twin.simulate(*case).status == rows.COMPLETED).all()
+    assert_same(case)
 
 
-@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("policy", POLICIES, ids=NAMES.get)
 @MANY
-@given(case=cases())
-def test_simulator_and_twin_agree(skip: bool, case: Case) -> None:
-    assert_same(case, skip)
+@given(data=st.data())
+def test_simulator_and_twin_agree(policy: int, data: st.DataObject) -> None:
+    assert_same(data.draw(cases(policy=policy)))
 
 
-@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("policy", POLICIES, ids=NAMES.get)
 @MANY
-@given(case=rough_cases())
-def test_simulator_and_twin_agree_without_ties(skip: bool, case: Case) -> None:
-    assert_same(case, skip)
+@given(data=st.data())
+def test_simulator_and_twin_agree_without_ties(policy: int, data: st.DataObject) -> None:
+    assert_same(data.draw(rough_cases(policy=policy)))
+
+
+def test_every_pair_of_traits_is_drawn() -> None:
+    """Over as many examples as one test of the agreement or two of the laws take, whatever the policy."""
+    wanted = {"policy": POLICIES, "router": ROUTERS, "arrivals": ARRIVALS, "parallelism": PARALLELISM, "packing": PACKINGS}
+    options = wanted | {"caching": (False, True)}
+    drawn: Counter[tuple[object, ...]] = Counter()
+
+    @settings(max_examples=500, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(case=cases())
+    def count(case: Case) -> None:
+        found = traits(case)._asdict()
+        drawn.update((a, found[a], b, found[b]) for a, b in itertools.combinations(options, 2))
+
+    count()
+    for a, b in itertools.combinations(options, 2):
+        for pair in itertools.product(options[a], options[b]):
+            refused = (a, b, *pair) == ("policy", "caching", rows.STATIC, True)  # a static batch finds no prefix
+            assert refused or drawn[a, pair[0], b, pair[1]], (a, b, pair)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mist_dse import rows
-from mist_dse.sim.simulate import RowError
+from mist_dse.sim import RowError
 from tests.oracles.test_twin import Line, lines, one_pool, traced
 from tests.strategies import colocated, jobs_of, requests_of, servers_of, simple_cost, simple_engine
 

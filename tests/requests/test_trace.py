@@ -36,9 +36,11 @@ def text_of(layout, table, *, lines):
     stamp = {
         "azure": lambda ms: (start + timedelta(milliseconds=ms)).isoformat(sep=" "),
         "mooncake": lambda ms: ms,
-        "generic": lambda ms: ms / 1e3,
-    }[layout.name]
+    }.get(layout.name, lambda ms: ms / 1e3)
     records = [dict(zip(layout.columns, (stamp(ms), *tokens), strict=True)) for ms, *tokens in table]
+    if layout.name == "vllm-bench":  # one object of lists, on one line or on several
+        lists = {column: [record[column] for record in records] for column in layout.columns}
+        return json.dumps({"duration": 1.5, **lists, "errors": [""] * len(records)}, indent=None if lines else 2)
     if lines:
         return "".join(json.dumps(record) + "\n" for record in records)
     return "\n".join(",".join(map(str, row)) for row in (layout.columns, *(record.values() for record in records))) + "\n"
@@ -50,7 +52,7 @@ def test_what_is_written_is_read_back_in_order_of_time(table, layout, lines, suf
         path = written(folder, f"trace{suffix}", text_of(layout, table, lines=lines))
         trace = read_trace(path, "auto" if auto else layout.name)
     expected = sorted(table, key=lambda row: row[0])  # stable, as the reader
-    origin = expected[0][0] if layout.name == "azure" else 0
+    origin = expected[0][0] if layout.name in ("azure", "vllm-bench") else 0
     assert trace.arrival_s == pytest.approx([(ms - origin) / 1e3 for ms, _, _ in expected], abs=1e-9)
     assert trace.input_tokens.tolist() == [tokens for _, tokens, _ in expected]
     assert trace.output_tokens.tolist() == [max(tokens, 1) for _, _, tokens in expected]
@@ -156,7 +158,8 @@ def test_a_cut_gzip_file_is_named(tmp_path, cut):
 
 def test_an_unknown_format_offers_the_nearest(tmp_path):
     with pytest.raises(
-        TraceError, match="trace format 'mooncak' is unknown, did you mean mooncake: must be auto or azure, mooncake, generic"
+        TraceError,
+        match="trace format 'mooncak' is unknown, did you mean mooncake: must be auto or azure, mooncake, vllm-bench, servegen, generic",
     ):
         read_trace(written(tmp_path, "m.jsonl", MOONCAKE), "mooncak")
 

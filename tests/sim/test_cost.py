@@ -7,8 +7,10 @@ from hypothesis import given, settings, strategies as st
 from mist_dse.analytic import step
 from mist_dse.rows import StepCost
 from mist_dse.sim import cost
+from mist_dse.sim.initial import initial_state
 from mist_dse.sim.jit import entry
-from mist_dse.sim.state import State, initial_state
+from mist_dse.sim.state import State
+from tests.oracles import twin_cost
 from tests.strategies import colocated, jobs_of, requests_of, rough_cost, servers_of, simple_engine
 
 SEQUENCES = 8
@@ -27,6 +29,11 @@ def kernel_chunk(s, p, tokens, before):
 @entry
 def kernel_span(s, p, sequences, context, steps):
     return cost.decode_span(s, p, sequences, context, steps)
+
+
+@entry
+def kernel_joint(s, p, first, steps):
+    return cost.joint_span(s, p, first, steps)
 
 
 @entry
@@ -78,3 +85,40 @@ def test_a_mixed_step_by_hand() -> None:
     device = row.token_time[7] + row.sequence_time[3] + row.prefill_overhead + chunk + row.mixing * attention
     host = row.host_step + row.host_sequence * 3 + row.host_prefill
     assert kernel_mixed(state_of(row), 0, (2, 5), (7, 1, 1, chunk)) == pytest.approx(device + host, rel=1e-12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    asynchronous=st.booleans(),
+    shares=st.booleans(),
+    ranks=st.lists(st.tuples(st.integers(0, SEQUENCES), st.integers(0, 60)), min_size=2, max_size=4).filter(
+        lambda ranks: any(sequences for sequences, _ in ranks)
+    ),
+    steps=st.integers(1, 60),
+)
+def test_a_joint_span_is_the_sum_of_its_longest_steps(
+    seed: int, asynchronous: bool, shares: bool, ranks: list[tuple[int, int]], steps: int
+) -> None:
+    """Ranks of S sequences with mean contexts; in each step the longest rank counts, whose line another may overtake."""
+    row = rough_cost(seed, 1.0, asynchronous)
+    if shares:
+        row = row._replace(shared_time=np.array([np.linspace(0.1, 2.0, 40), np.linspace(0.2, 3.0, 40)]))
+    servers = servers_of([(simple_engine(ranks=len(ranks)), row)])
+    state = initial_state(servers, jobs_of([colocated(4, 2)]), requests_of([0.0], [(4, 2)]), skip=True)
+    state.group["decodes"], state.group["anchor_context"] = [s for s, _ in ranks], [s * x for s, x in ranks]
+    tokens = sum(s for s, _ in ranks)
+    shared = twin_cost.shared_length(row, tokens, False)
+    lengths = [max(twin_cost.step_length(row, s, s * (x + k), [], shared) for s, x in ranks if s) for k in range(steps)]
+    assert kernel_joint(state, 0, 0, steps) == pytest.approx(sum(lengths), rel=1e-9)
+
+
+def test_slopes_that_differ_by_a_rounding_cross_nowhere() -> None:
+    """(top - value) / (difference of slopes) may exceed every whole number."""
+    row = rough_cost(1, 1.0, True)
+    servers = servers_of([(simple_engine(ranks=2), row)])
+    state = initial_state(servers, jobs_of([colocated(4, 2)]), requests_of([0.0], [(4, 2)]), skip=True)
+    state.group["decodes"], state.group["anchor_context"] = [2, 2], [40, 39]
+    state.table[:] = 1.0 + 1e-16 * np.arange(len(state.table))
+    state.table[int(state.pool["knots_at"][0]) :][: len(row.knots)] = row.knots
+    assert 0 < kernel_joint(state, 0, 0, 50) < 1000

@@ -126,7 +126,8 @@ def test_visits_are_well_formed_and_emit_every_token(lengths: list[tuple[int, in
     freed = jobs.frees[jobs.frees >= 0]
     assert np.array_equal(np.sort(freed), np.flatnonzero(jobs.keep))
     assert np.all(jobs.limit >= jobs.emit)
-    for column, kind in zip(jobs, ("i8",) * 6 + ("i1", "f8", "i8", "i8", "i1", "i8", "i1", "i8", "i8", "i1"), strict=True):
+    kinds = ("i8",) * 6 + ("i1", "f8", "i8", "i8", "i1", "i8", "i1", "i8", "i8", "i1", "i8", "i8", "f8", "i8", "i8", "i8")
+    for column, kind in zip(jobs, kinds, strict=True):
         assert column.dtype == kind
         assert column.flags.c_contiguous
 

@@ -27,7 +27,10 @@ def status(job: Job) -> int:
     seeds = job.config["seeds"]
     if not isinstance(seeds, int) or seeds < 1:
         raise UsageError(f"seeds={seeds}: must be a whole number >= 1")
-    result = replicate(design, workload, seeds=seeds, fidelity=fidelity, prices=prices)
+    search = job.config["max_goodput"]
+    if not isinstance(search, bool):
+        raise UsageError(f"max_goodput={search}: must be true or false")
+    result = replicate(design, workload, seeds=seeds, fidelity=fidelity, prices=prices, max_goodput=search)
     found = prediction_interval(result, design, workload)
     if form == "table":
         show(table(result, design, workload, found))
@@ -60,7 +63,7 @@ def table(result: Evaluation, design: Design, workload: Workload, found: Predict
     blocks = [f"{design.name or result.design_id}: {model} on {pools}; workload {workload.name}; {result.fidelity}"]
     if result.violations:
         blocks.append(table_text([(item.kind, item.constraint) for item in result.violations], title="not feasible"))
-    blocks += [latencies(result), measured(found), others(result), *shares(result.breakdown)]
+    blocks += [latencies(result), measured(found), others(result), *classes(result), *remarks(result), *shares(result.breakdown)]
     return "\n".join(block for block in blocks if block)
 
 
@@ -92,6 +95,25 @@ def others(result: Evaluation) -> str:
     pairs = [(*left, *right) for left, right in zip(cells[::2], [*cells[1::2], ("", "")], strict=False)]
     bottleneck = [("bottleneck", result.bottleneck)] if result.bottleneck else []
     return "\n".join(part for part in (table_text(pairs, numbers=(1, 3)), table_text(bottleneck)) if part)
+
+
+def classes(result: Evaluation) -> Sequence[str]:
+    """One line per class of the workload."""
+    counts, values = ("completed", "rejected", "unfinished"), ("ttft_p90", "tpot_p90", "e2e_p90", "slo_attainment", "goodput_rps")
+    rows = [
+        (name, *(str(row[kind]) for kind in counts), *(metric_text(kind, row[kind]) for kind in values))
+        for name, row in result.classes.items()
+    ]
+    return [table_text(rows, header=("class", *counts, *values), numbers=range(1, 9))] if rows else []
+
+
+def remarks(result: Evaluation) -> Sequence[str]:
+    """What limits the rate, where it was searched, and whether the backlog grew: no verdicts."""
+    limits = result.provenance.get("max_goodput", ())
+    rows = [("max_goodput_rps is limited by", text) for text in limits]
+    if result.backlog.get("grew"):
+        rows.append(("the backlog grew", f"by {result.backlog['growth']:.2g} requests per arrival in the second half of the run"))
+    return [table_text(rows)] if rows else []
 
 
 def shares(breakdown: Mapping[str, Mapping[str, float]]) -> Sequence[str]:
