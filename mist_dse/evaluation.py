@@ -60,8 +60,8 @@ class Simulation:
         raise AttributeError(f"Simulation has no attribute {name!r}")
 
     def to_pandas(self) -> "pd.DataFrame":
-        """One row per request: times, tokens, preemptions, status, class, session and priority where there are any, and when each
-        stage's visit started and ended."""
+        """One row per request: times, tokens, preemptions, status, class, session and priority where there are any, prompt tokens
+        found in a prefix cache where there is one, and when each stage's visit started and ended."""
         import pandas as pd
 
         r, q = self.records, self.requests
@@ -76,6 +76,8 @@ class Simulation:
             if len(column := getattr(q, name)):
                 frame[name] = column
         owner = np.repeat(np.arange(len(r.arrival)), np.diff(self.lowered.jobs.first))
+        if any(engine.caching for engine in self.lowered.servers.engines):
+            frame["found_tokens"] = np.bincount(owner, r.visit_cached, len(frame)).astype(np.int64)
         for number, stage in enumerate(self.design.pipeline.stages):
             visits = np.flatnonzero(self.lowered.stage_of_visit == number)
             for column, times in (("start_s", r.visit_start), ("end_s", r.visit_end)):

@@ -46,6 +46,8 @@ def summarised(frame: "pd.DataFrame") -> dict[str, float]:
     times = {"queue_mean_s": wait.mean(), "ttft_mean_s": ttft.mean(), "ttft_p99_s": ttft.quantile(0.99), "last_token_mean_s": e2e.mean(),
              "makespan_s": frame["last_token_s"].max() - frame["arrival_s"].min()}  # fmt: skip
     counts |= {"preemptions": int(frame["preemptions"].sum())}
+    if "found_tokens" in frame:
+        times["found_prompt_share"] = frame["found_tokens"].sum() / frame["input_tokens"].sum()
     return {"requests": len(frame), **counts, **{name: float(value) for name, value in times.items()}}
 
 
