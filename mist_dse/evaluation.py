@@ -202,7 +202,10 @@ def max_goodput(
     factor, limited = metrics.largest_factor(lambda factor: metrics.slo_missed(run(factor), workload), top, limit=limit)
     if factor == 0:
         return metrics.MaxGoodput(0.0, None, limited)
-    return metrics.MaxGoodput(offered_rate(at(factor)), run(factor), limited)
+    found = run(factor)
+    table = at(factor)
+    rate = found.metrics["throughput_rps"] if len(table.follows) else offered_rate(table)  # turns wait for answers: fewer come
+    return metrics.MaxGoodput(rate, found, limited)
 
 
 def _check_fidelity(fidelity: str) -> None:
@@ -356,7 +359,11 @@ def _judged(outcome: Evaluation, design: Design, workload: Workload, book: Price
 def _broken(slo: Slo | None, values: Mapping[str, float | None] | None, of: str) -> list[Infeasible]:
     """The limits of ``slo`` that ``values`` break; none where the fidelity has no values."""
     found: list[Infeasible] = []
-    if slo is None or values is None:
+    if slo is None:
+        return found
+    if values is None:
+        for text in slo.limits:
+            metrics.parse_limit(text)
         return found
     for text in slo.limits:
         limit = metrics.parse_limit(text)

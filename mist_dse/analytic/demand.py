@@ -14,7 +14,7 @@ import numpy as np
 from mist_dse.analytic.caching import spared
 from mist_dse.analytic.pool import Operation, Variants, intake_demand, occupancy, operation
 from mist_dse.analytic.traffic import Traffic, arrivals_known, realised_rate, realised_scv, realised_span, visit_traffic
-from mist_dse.rows import Batcher, Engine, Floats, Jobs, Load, Requests, Servers, Station, StepCost
+from mist_dse.rows import HEAVY_LIGHT, Batcher, Engine, Floats, Ints, Jobs, Load, Requests, Servers, Station, StepCost
 
 Demands = dict[str, dict[str, float]]
 
@@ -37,10 +37,21 @@ def demand(servers: Servers, jobs: Jobs, requests: Requests, *, rate: float | No
         elif len(visits):
             traffic = visit_traffic(jobs, visits, offered * share, scv=scv, horizon=span)
             rows = (servers.costs[number], servers.loads[number], servers.engines[number])
-            result[name] = {resource: float(value[0]) for resource, value in pool_demand(*rows, traffic).items()}
+            skew = routing_skew(servers.engines[number], jobs, visits)
+            result[name] = {resource: skew * float(value[0]) for resource, value in pool_demand(*rows, traffic).items()}
         else:
             result[name] = {"steps": 0.0}
     return result
+
+
+def routing_skew(engine: Engine, jobs: Jobs, visits: Ints) -> float:
+    """Demand of the busier ranks over that of a router that spreads tokens evenly: heavy and light prompts have ranks of their own."""
+    ranks = engine.replicas * engine.ranks
+    if engine.router != HEAVY_LIGHT or not 0 < engine.heavy_ranks < ranks:
+        return 1.0
+    tokens = jobs.prompt[visits] - jobs.computed[visits] + jobs.emit[visits]
+    heavy = float(tokens[jobs.prompt[visits] > engine.heavy_tokens].sum() / max(tokens.sum(), 1))
+    return max(heavy * ranks / engine.heavy_ranks, (1 - heavy) * ranks / (ranks - engine.heavy_ranks))
 
 
 def saturated(demands: Mapping[str, Mapping[str, float]], requests: Requests) -> bool:

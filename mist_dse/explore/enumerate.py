@@ -53,7 +53,8 @@ def pool_variants(cores: Sequence[Core], fields: Sequence[Variable], *, role: st
     replicas = np.tile(counts, len(cores))
     pools = [pool for pool, _ in cores]
     values = amounts.of(pools, core, replicas)
-    keep = (replicas > 1) | ~routers[core]
+    ranks = np.array([pool.parallelism.dp for pool in pools])[core]
+    keep = (replicas * ranks > 1) | ~routers[core]
     for column, limit, others in budgets:
         keep &= limit.met(values[:, column] + others)
     pool = cores[0][0]
@@ -129,7 +130,7 @@ def _replicas(fields: Sequence[Variable], cores: Sequence[Core]) -> Ints:
 
 
 def _later_router(fields: Sequence[Variable], cores: Sequence[Core]) -> Any:
-    """Which cores differ from another only in a router: with one replica all routers are one design, so only the first counts."""
+    """Which cores differ from another only in a router: with one rank all routers are one design, so only the first counts."""
     router = next((field for field in fields if field.field == "router"), None)
     return np.array([router is not None and pool.router != router.values[0] for pool, _ in cores], dtype=bool)
 

@@ -260,8 +260,8 @@ def _check_optional(servers: Servers, jobs: Jobs) -> None:
         if len(offsets) != v + 1 or offsets[0] != 0 or offsets[-1] != len(jobs.hash_ids) or (np.diff(offsets) < 0).any():
             raise RowError(f"Jobs.hash_first must hold {v + 1} ascending offsets from 0 to {len(jobs.hash_ids)}, the number of names")
     groups = {engine.groups for engine in servers.engines}
-    if len(groups - {1}) > 1:
-        raise RowError(f"Engine.groups are {', '.join(map(str, sorted(groups)))}: pools that are split must have equally many local groups")
+    if len(groups) > 1:
+        raise RowError(f"Engine.groups are {', '.join(map(str, sorted(groups)))}: all pools must have equally many local groups")
 
 
 def _at_least(where: str, row: Any, names: Iterable[str], least: int) -> None:
@@ -295,14 +295,21 @@ def _check_cost(where: str, engine: Engine, cost: StepCost) -> None:
     if len(cost.decode_step) <= seqs or len(cost.sequence_time) <= seqs or len(cost.decode_attention) <= seqs or len(cost.token_time) < 2:
         raise RowError(f"{where}: StepCost tables must cover S = 0..max_num_seqs and at least T = 0, 1")
     knots = len(cost.knots)
-    if knots < 1 or cost.decode_step.shape[1] != knots or cost.decode_attention.shape[1] != knots or (np.diff(cost.knots) <= 0).any():
-        raise RowError(f"{where}.knots must ascend, one for each column of decode_step and decode_attention")
+    if (
+        knots < 1
+        or cost.decode_step.shape[1] != knots
+        or cost.decode_attention.shape[1] != knots
+        or not np.isfinite(cost.knots).all()
+        or (np.diff(cost.knots) <= 0).any()
+    ):
+        raise RowError(f"{where}.knots must be finite and ascend, one for each column of decode_step and decode_attention")
     for name in TIMES:
         _refuse(_not_times(np.ravel(getattr(cost, name))), f"{where}.{name} is not between 0 and 2^32 s throughout")
     if not cost.window >= 0 or (cost.window_quad > 0 and cost.window > MOST_TOKENS):
         raise RowError(f"{where}.window is {cost.window}: must be >= 0, and at most {MOST_TOKENS} where there is a window_quad")
     if cost.stage_share > 1:
         raise RowError(f"{where}.stage_share is {cost.stage_share}: must be at most 1, the whole step")
+    _refuse(cost.decode_attention[0] != 0, f"{where}.decode_attention of no sequence must be 0 at all contexts")
     if cost.shared_time.size and (engine.ranks < 2 or cost.shared_time.shape[0] != 2 or cost.shared_time.shape[1] < 2):
         raise RowError(f"{where}: StepCost.shared_time needs an engine of two ranks or more, two rows and at least G = 0, 1")
 

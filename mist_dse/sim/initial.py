@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from mist_dse.rows import CANCEL, FCFS, STATIC, Jobs, Requests, Servers
+from mist_dse.rows import CANCEL, FCFS, SESSION_AFFINITY, STATIC, Jobs, Requests, Servers
 from mist_dse.sim.state import (
     ASIDE,
     BATCHER,
@@ -78,7 +78,7 @@ def _pools(servers: Servers) -> Any:
                      "asynchronous", "stage_share"):  # fmt: skip
             pool[name][p] = getattr(cost, name)
         pool["token_last"][p], pool["knots"][p] = len(cost.token_time) - 1, len(cost.knots)
-        pool["shared_last"][p] = cost.shared_time.shape[1] - 1
+        pool["shared_last"][p] = cost.shared_time.shape[1] - 1 if cost.shared_time.size else -1
         replicas.append(engine.replicas)
         ranks.append(engine.replicas * engine.ranks)
         lanes.append(engine.replicas * engine.lanes)
@@ -145,7 +145,7 @@ def _batchers(servers: Servers) -> tuple[Any, list[Any]]:
 def _asides(jobs: Jobs, pool: Any) -> tuple[Any, bool]:
     """What few runs need of a visit, and whether this one does."""
     given = any(len(column) for column in (jobs.priority, jobs.session, jobs.beside, jobs.hash_ids, jobs.draw))
-    read = given or bool((pool["packing"] != FCFS).any() or pool["caching"].any())
+    read = given or bool(((pool["packing"] != FCFS) | (pool["caching"] == 1) | (pool["router"] == SESSION_AFFINITY)).any())
     aside = np.zeros(len(jobs.server) if read else 1, ASIDE).view(np.recarray)
     aside["session"] = aside["beside"] = -1
     for name in ("priority", "beside"):

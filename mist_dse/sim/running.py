@@ -1,6 +1,6 @@
 """A visit leaves RUNNING before its last token is out: preempted, or cancelled."""
 
-from mist_dse.sim.blocks import give_blocks_back
+from mist_dse.sim.blocks import give_blocks_back, name_blocks
 from mist_dse.sim.decoding import leave_decoding
 from mist_dse.sim.jit import jit
 from mist_dse.sim.lists import unlink
@@ -15,6 +15,7 @@ def leave_running(s: State, v: int) -> None:
     if visit.state == DECODING:
         leave_decoding(s, g, v)
     else:
+        name_blocks(s, v, visit.computed)
         unlink(s, s.clock[0].parts + v)
     unlink(s, v)
     s.rank[visit.rank].running -= 1

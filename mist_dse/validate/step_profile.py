@@ -87,8 +87,9 @@ def profiled_step_cost(profile: OperatorProfile, pool: Pool, topology: Topology)
     host = engine.host_step + engine.host_sequence * sequences[:, None]
     device = base[:, None] + _decode_table(profile, 0, seats, knots)
     decode_step = np.where(sequences[:, None] > 0, np.maximum(device, host) if engine.async_scheduling else device + host, 0.0)
+    attention = np.where(sequences[:, None] > 0, np.maximum(beside - alone, 0.0), 0.0)
     return StepCost(
-        token_time=token_time, sequence_time=head, decode_attention=np.maximum(beside - alone, 0.0), decode_step=decode_step,
+        token_time=token_time, sequence_time=head, decode_attention=attention, decode_step=decode_step,
         knots=knots.astype(float), quad=quad, window_quad=0.0, window=0.0, read=read, prefill_overhead=alone, mixing=1.0,
         host_step=float(engine.host_step), host_sequence=float(engine.host_sequence), host_prefill=float(engine.host_prefill),
         asynchronous=engine.async_scheduling, stage_share=1.0,

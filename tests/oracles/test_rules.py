@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from mist_dse import rows
+from mist_dse.sim import simulate
 from tests.builders import Call
+from tests.oracles import twin
+from tests.oracles.agreement import assert_agree
 from tests.oracles.test_twin import COST, Line, lines, traced
-from tests.strategies import disaggregated, jobs_of, requests_of, servers_of, simple_engine
+from tests.strategies import colocated, disaggregated, jobs_of, requests_of, servers_of, simple_cost, simple_engine
 
 
 def places(calls: list[Call], times: list[float] | None = None, **changes: Any) -> list[int]:
@@ -180,3 +183,17 @@ def test_turns_of_a_session() -> None:
     records, _ = traced(servers_of([(simple_engine(blocks=2), COST)]), jobs_of([[Call(0, p, e)] for p, e in wanted]), asked)
     assert records.arrival.tolist() == [0.0, 9.0, 10.5]
     assert records.status.tolist() == [rows.COMPLETED, rows.REJECTED, rows.COMPLETED]
+
+
+def test_affinity_without_sessions_is_least_load() -> None:
+    """Nothing is labelled: every column that is left out has its default."""
+    wanted = [(float(i % 3), 5, 3) for i in range(9)]
+    found = []
+    for router in (rows.SESSION_AFFINITY, rows.JOIN_SHORTEST_QUEUE):
+        servers = servers_of([(simple_engine(replicas=2, ranks=2, router=router), simple_cost(base=1.0, per_token=0.5))])
+        jobs = jobs_of([colocated(prompt, emit) for _, prompt, emit in wanted])
+        bare = jobs._replace(**rows.Jobs._field_defaults)
+        asked = requests_of(sorted(at for at, _, _ in wanted), [(p, e) for _, p, e in wanted])
+        found.append(simulate(servers, bare, asked))
+        assert_agree(found[-1], twin.simulate(servers, bare, asked))
+    assert_agree(*found)

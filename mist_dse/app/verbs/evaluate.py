@@ -110,7 +110,7 @@ def classes(result: Evaluation) -> Sequence[str]:
 def remarks(result: Evaluation) -> Sequence[str]:
     """What limits the rate, where it was searched, and whether the backlog grew: no verdicts."""
     limits = result.provenance.get("max_goodput", ())
-    rows = [("max_goodput_rps is limited by", text) for text in limits]
+    rows = [("max_goodput_rps, limit or why not searched", text) for text in limits]
     if result.backlog.get("grew"):
         rows.append(("the backlog grew", f"by {result.backlog['growth']:.2g} requests per arrival in the second half of the run"))
     return [table_text(rows)] if rows else []
