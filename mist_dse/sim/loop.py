@@ -60,8 +60,9 @@ def _next_event(s: State, arrival: float) -> tuple[float, int, int]:
 
 @jit
 def _end_job(s: State, k: int, now: float) -> None:
-    """All jobs of station ``k`` that are done now leave, in order of start."""
+    """All jobs of station ``k`` that are done now leave, in order of start; one that starts in a place that this frees does not."""
     station = s.station[k]
+    started_before = station.started
     while True:
         done, started = leave_station(s, k, now)
         if started >= 0:
@@ -70,7 +71,8 @@ def _end_job(s: State, k: int, now: float) -> None:
             set_timer(s, now + station.latency, done)
         else:
             finish_visit(s, done, now)
-        if station.active == 0 or s.entry[station.heap_at].key > station.attained:
+        first = s.entry[station.heap_at]
+        if station.active == 0 or first.key > station.attained or first.tie >= started_before:
             return
 
 

@@ -185,6 +185,27 @@ def test_turns_of_a_session() -> None:
     assert records.status.tolist() == [rows.COMPLETED, rows.REJECTED, rows.COMPLETED]
 
 
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_job_without_work_that_starts_when_another_ends_is_an_event_of_its_own(skip: bool) -> None:
+    """Two engines; the one-slot station ends a at 2 and then b, whose work is 0, at 2 as well. What a released is placed before b
+    frees the KV of its prefill, so least KV avoids that engine.
+
+    | request | visits                                             |
+    |---------|----------------------------------------------------|
+    | 0       | a: station, work 2; then an engine                 |
+    | 1       | prefill, kept, ends at 1; b: station, work 0, frees |
+    """
+    engine = simple_engine(replicas=2, router=rows.LEAST_KV)
+    servers = servers_of([(engine, simple_cost(base=1.0))], [rows.Station(1.0, 1.0, 1, 0.0)])
+    after = [Call(1, work=2.0, edges=((1, rows.ON_END),)), Call(0, 4, 1, need=1)]
+    kept = [Call(0, 4, 1, keep=1, edges=((1, rows.ON_END),)), Call(1, work=0.0, need=1, frees=0)]
+    jobs, asked = jobs_of([after, kept]), requests_of([0.0, 0.0], [(4, 1), (4, 1)])
+    records = simulate(servers, jobs, asked, skip=skip)
+    assert_agree(records, twin.simulate(servers, jobs, asked))
+    assert records.visit_end.tolist() == [2.0, 3.0, 1.0, 2.0]
+    assert records.visit_replica.tolist() == [-1, 1, 0, -1]
+
+
 def test_affinity_without_sessions_is_least_load() -> None:
     """Nothing is labelled: every column that is left out has its default."""
     wanted = [(float(i % 3), 5, 3) for i in range(9)]
