@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mist_dse.sim.linking import Part, Whole
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -45,8 +47,8 @@ _numba = _configured()
 
 @contextmanager
 def lightly_optimised() -> Iterator[None]:
-    """Compile at LLVM's -O1: the kernel has no loops for the vectorisers, what should be copied into its callers is marked so, and
-    a cold compile takes a fifth less. What numba compiles for others keeps its own level.
+    """Compile at LLVM's -O1: the kernel has no loops for the vectorisers, and what should be copied into its callers is marked so.
+    What numba compiles for others keeps its own level.
     """
     config = _numba.config
     before = config.OPT
@@ -58,8 +60,8 @@ def lightly_optimised() -> Iterator[None]:
 
 
 def jit(function: Function) -> Function:
-    """``function`` compiled for calls from compiled code only: without wrappers for Python a cold compile takes a third less."""
-    return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    """``function`` compiled for calls from compiled code only: a part of what calls it (`sim.linking`)."""
+    return _part(function)
 
 
 def inlined(function: Function) -> Function:
@@ -67,25 +69,29 @@ def inlined(function: Function) -> Function:
 
     A call passes every array of the state, 16 of seven words each, which costs more than most functions do.
     """
-    return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, inline="always")
+    return _part(function, inline="always")
 
 
 def folded(function: Function) -> Function:
     """As `jit`, with its machine code copied into its callers (`inlined` would infer its types once per call). For functions of a few
     lines that are called from several places.
     """
-    return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
+    return _part(function, forceinline=True)
 
 
 def entry(function: Function) -> Function:
-    """``function`` compiled for calls from Python."""
-    return _compiled(function, no_cfunc_wrapper=True)
+    """``function`` compiled for calls from Python, and cached."""
+    return _compiled(function, cache=True, pipeline_class=Whole)
+
+
+def _part(function: Function, **options: Any) -> Function:
+    return _compiled(function, no_cpython_wrapper=True, pipeline_class=Part, **options)
 
 
 def _compiled(function: Function, **options: Any) -> Function:
-    """Without the interpreter, cached, in IEEE arithmetic (no fast-math: skipping must equal stepping).
+    """Without the interpreter, in IEEE arithmetic (no fast-math: skipping must equal stepping).
 
     ``_nrt=False``: no reference counting. The kernel allocates nothing, and counting its arguments at every call costs tenfold.
     """
-    compiled: Function = _numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False, **options)(function)
+    compiled: Function = _numba.njit(nogil=True, error_model="numpy", _nrt=False, no_cfunc_wrapper=True, **options)(function)
     return compiled
