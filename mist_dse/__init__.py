@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from mist_dse.explore import Space, screen, sweep
     from mist_dse.metrics import METRICS
     from mist_dse.report import write_report
-    from mist_dse.specs.design import Batching, Datatypes, Design, EngineProfile, Handoff, Parallelism, Pool
+    from mist_dse.specs.design import Batching, Datatypes, Design, Handoff, Parallelism, Pool
+    from mist_dse.specs.engine import EngineProfile
     from mist_dse.specs.evaluation import Evaluation, Infeasible
     from mist_dse.specs.workload import Arrivals, Lengths, Slo, Workload
 
@@ -30,7 +31,8 @@ _HOMES = {
     "mist_dse.explore": ("Space", "screen", "sweep"),
     "mist_dse.metrics": ("METRICS",),
     "mist_dse.report": ("write_report",),
-    "mist_dse.specs.design": ("Batching", "Datatypes", "Design", "EngineProfile", "Handoff", "Parallelism", "Pool"),
+    "mist_dse.specs.design": ("Batching", "Datatypes", "Design", "Handoff", "Parallelism", "Pool"),
+    "mist_dse.specs.engine": ("EngineProfile",),
     "mist_dse.specs.evaluation": ("Evaluation", "Infeasible"),
     "mist_dse.specs.workload": ("Arrivals", "Lengths", "Slo", "Workload"),
 }

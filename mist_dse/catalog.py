@@ -15,18 +15,22 @@ from typing import Any, TypeVar, cast
 import yaml
 
 from mist_dse import catalog_schema as schema
+from mist_dse.catalog_design import DesignEntry, IndexEntry, PipelineEntry, PoolEntry, design_of, pipeline_of
 from mist_dse.catalog_errors import CatalogError, closest, keys_of, located, nearest, validated
 from mist_dse.catalog_operators import LAYERS, collectives_of, operators_of, tables_of
 from mist_dse.catalog_workload import ArrivalsEntry, WorkloadEntry, slo_of, workload_of
-from mist_dse.specs.design import Batching, Datatypes, Design, EngineProfile, Handoff, Parallelism, Pool, Routing, Speculation
+from mist_dse.specs.design import Design
+from mist_dse.specs.engine import EngineProfile
 from mist_dse.specs.hardware import Accelerator, Host, Link, MemoryTier, OperatorFit, Peaks, Price, PriceBook, Topology, TopologyTier
 from mist_dse.specs.model import ModelSpec
-from mist_dse.specs.pipeline import Pipeline, Stage
+from mist_dse.specs.pipeline import Pipeline
+from mist_dse.specs.retrieval import Index
 from mist_dse.specs.workload import Slo, Workload
 
 __all__ = ["GROUPS", "Catalog", "CatalogError", "build_design", "build_workload", "conf_dir", "load_design", "with_changes"]
 
-GROUPS = ("accelerator", "host", "link", "tier", "topology", "model", "engine", "pipeline", "price", "workload", "design", "slo")
+GROUPS = ("accelerator", "host", "link", "tier", "topology", "model", "engine", "index", "pipeline", "price", "workload", "design",
+          "slo")  # fmt: skip
 """Folders of the catalogue that this module turns into specs."""
 
 OTHER_ITEMS = ("vcpu", "cpu_machine")
@@ -109,6 +113,10 @@ class Catalog:
     def topology(self, name: str, *, where: str = "") -> Topology:
         """A topology with its links and host."""
         return self._spec("topology", name, where, self._topology)
+
+    def index(self, name: str, *, where: str = "") -> Index:
+        """A vector index."""
+        return self._spec("index", name, where, lambda name, path: _plain(Index, IndexEntry, name, self._read(path), path))
 
     def pipeline(self, name: str, *, where: str = "") -> Pipeline:
         """A pipeline of stages."""
@@ -193,10 +201,8 @@ class Catalog:
             return Topology(name=name, tiers=tuple(tiers), host=host, hosts_per_node=entry.hosts_per_node, source=entry.source["default"])
 
     def _pipeline(self, name: str, path: Path) -> Pipeline:
-        entry = validated(schema.PipelineEntry, self._read(path), str(path))
-        stages = tuple(Stage(name=stage.name, kind=stage.kind, after=tuple(stage.after)) for stage in entry.stages)
-        with located(str(path), "stages"):
-            return Pipeline(name=name, stages=stages, source=entry.source["default"])
+        entry = validated(PipelineEntry, self._read(path), str(path))
+        return pipeline_of(entry, name, str(path))
 
     def _prices(self, name: str, path: Path) -> PriceBook:
         entry = validated(schema.PriceBookEntry, self._read(path), str(path))
@@ -232,7 +238,7 @@ def with_changes(group: str, data: Mapping[str, Any], changes: Mapping[str, Any]
     A change names a key of the file, a key of a pool (set in every pool) or of the arrivals, or a dotted path (``*`` = every one).
     """
     if group == "design":
-        part, top, short = "pools.*", keys_of(schema.DesignEntry), keys_of(schema.PoolEntry)
+        part, top, short = "pools.*", keys_of(DesignEntry), keys_of(PoolEntry)
     else:
         part, top, short = "arrivals", keys_of(WorkloadEntry), keys_of(ArrivalsEntry)
     result = copy.deepcopy(dict(data))
@@ -260,47 +266,8 @@ def _put(data: dict[str, Any], path: list[str], value: Any) -> None:
 
 def build_design(data: Mapping[str, Any], catalog: Catalog, where: str = "design") -> Design:
     """A design from plain data that names catalogue entries; ``where`` begins the line of a `CatalogError`."""
-    entry = validated(schema.DesignEntry, data, where)
-    pipeline = catalog.pipeline(entry.pipeline, where=f"{where}: pipeline: ")
-    topology = catalog.topology(entry.topology, where=f"{where}: topology: ")
-    stages = [stage.name for stage in pipeline.stages]
-    for name, pool in entry.pools.items():
-        _known(pool.hosts, stages, f"{where}: pools.{name}.hosts", f"stage of pipeline {pipeline.name}")
-    handoff = None
-    if entry.handoff is not None:
-        _known([entry.handoff.from_], list(entry.pools), f"{where}: handoff.from", "pool of the design")
-        _known([entry.handoff.to], list(entry.pools), f"{where}: handoff.to", "pool of the design")
-        with located(where, "handoff"):
-            handoff = Handoff(source=entry.handoff.from_, target=entry.handoff.to, mode=entry.handoff.mode, groups=entry.handoff.groups)
-    pools = tuple(_pool(name, pool, catalog, where) for name, pool in entry.pools.items())
-    with located(where, "pools"):
-        return Design(pipeline=pipeline, topology=topology, pools=pools, handoff=handoff, name=entry.name)
-
-
-def _pool(name: str, entry: schema.PoolEntry, catalog: Catalog, where: str) -> Pool:
-    place = f"{where}: pools.{name}"
-    model = catalog.model(entry.model, where=f"{place}.model: ")
-    accelerator = catalog.accelerator(entry.accelerator, where=f"{place}.accelerator: ")
-    engine = catalog.engine(entry.engine, where=f"{place}.engine: ")
-    with located(where, f"pools.{name}.batching"):
-        batching = Batching(**entry.batching.model_dump())
-    with located(where, f"pools.{name}.routing"):
-        routing = Routing(**entry.routing.model_dump())
-    with located(where, f"pools.{name}.speculation"):
-        speculation = Speculation(**entry.speculation.model_dump()) if entry.speculation else None
-    with located(where, f"pools.{name}"):
-        parallelism = Parallelism(tp=entry.tp, pp=entry.pp, dp=entry.dp, ep=entry.ep, cp=entry.cp)
-        return Pool(name=name, stages=tuple(entry.hosts), model=model, accelerator=accelerator, engine=engine, replicas=entry.replicas,
-                    parallelism=parallelism, dtypes=_datatypes(entry.dtype, model), batching=batching, router=entry.router, routing=routing,
-                    node=entry.at.node if entry.at else None, speculation=speculation)  # fmt: skip
-
-
-def _datatypes(entry: schema.DtypeEntry, model: ModelSpec) -> Datatypes:
-    """What the design says, and for the rest what the checkpoint holds: fp8 and 4-bit weights stay, all else is bf16."""
-    stored = next((dtype for dtype in ("fp8", "mxfp4", "int4") if model.native_dtype.startswith(dtype)), "bf16")
-    weight = entry.weight or stored
-    compute = "fp8" if entry.weight is None and stored == "fp8" else "bf16"
-    return Datatypes(weight=weight, kv=entry.kv or "bf16", compute=entry.compute or compute)
+    entry = validated(DesignEntry, data, where)
+    return design_of(entry, catalog, where)
 
 
 def build_workload(data: Mapping[str, Any], where: str = "workload", *, catalog: Catalog | None = None) -> Workload:
@@ -315,13 +282,7 @@ def _plain(spec: Callable[..., T], entry: type[schema.Entry], name: str, data: M
     kept = {field.name for field in fields(cast(Any, spec))}
     about = {"verified": checked.verified, "note": checked.note}
     with located(str(path), ""):
-        return spec(name=name, **{key: value for key, value in (values | about).items() if key in kept})
-
-
-def _known(names: Sequence[str], choices: Sequence[str], where: str, what: str) -> None:
-    for name in names:
-        if name not in choices:
-            raise CatalogError(f"{where}: {name!r} is not a {what}; {nearest(name, choices)}")
+        return spec(**{key: value for key, value in ({"name": name} | values | about).items() if key in kept})
 
 
 def _folded(name: str) -> str:

@@ -9,10 +9,11 @@ from dataclasses import MISSING, fields
 from functools import partial
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, StrictInt, StrictStr, create_model, model_validator
 
 from mist_dse.catalog_errors import keys_of, nearest
-from mist_dse.specs.design import BATCHING_POLICIES, HANDOFF_MODES, PACKINGS, ROUTERS, STORAGE_BYTES, EngineProfile, Routing
+from mist_dse.specs.design import STORAGE_BYTES
+from mist_dse.specs.engine import EngineProfile
 from mist_dse.specs.hardware import COMPUTE_DTYPES
 from mist_dse.specs.model import ModelSpec
 from mist_dse.units import quantity
@@ -178,7 +179,7 @@ class TopologyEntry(Entry):
 
 
 PLAIN: dict[Any, Any] = {int: StrictInt, bool: StrictBool, str: StrictStr, float: Amount, int | None: StrictInt | None,
-                         tuple[str, ...]: list[StrictStr], tuple[int, ...]: list[StrictInt]}  # fmt: skip
+                         float | None: Amount | None, tuple[str, ...]: list[StrictStr], tuple[int, ...]: list[StrictInt]}  # fmt: skip
 """How a file says a field of a spec that has no unit."""
 
 ENGINE_SECONDS = ("host_step", "host_sequence", "host_prefill", "residue", "residue_sequence", "moe_layer_time", "quantise_saving",
@@ -186,7 +187,7 @@ ENGINE_SECONDS = ("host_step", "host_sequence", "host_prefill", "residue", "resi
 """Fields of an engine profile that are times."""
 
 
-def _entry_of(spec: type[Any], text: str, **said: Any) -> type[Entry]:
+def entry_of(spec: type[Any], text: str, **said: Any) -> type[Entry]:
     """The schema of a file with the fields of ``spec``; ``said``: the types of those with a unit or a choice of words."""
     own = [field for field in fields(spec) if field.name not in ("name", "source", "confidence", "verified", "note")]
     usual = {f.name: list(f.default) if isinstance(f.default, tuple) else f.default for f in own}
@@ -194,9 +195,9 @@ def _entry_of(spec: type[Any], text: str, **said: Any) -> type[Entry]:
     return create_model(f"{spec.__name__}Entry", __base__=Entry, __doc__=text, **columns)
 
 
-ModelEntry = _entry_of(ModelSpec, "conf/model/NAME.yaml: the shape of a model.")
+ModelEntry = entry_of(ModelSpec, "conf/model/NAME.yaml: the shape of a model.")
 
-EngineEntry = _entry_of(
+EngineEntry = entry_of(
     EngineProfile,
     "conf/engine/NAME.yaml: an engine profile.",
     **dict.fromkeys(ENGINE_SECONDS, Seconds),
@@ -204,20 +205,6 @@ EngineEntry = _entry_of(
     models=Annotated[str, one_of(("", "dense", "moe", "mla"))],
     first_token_from=Annotated[str, one_of(("prefill", "decode"))],
 )
-
-
-class StageEntry(Strict):
-    """One stage of a pipeline."""
-
-    name: StrictStr
-    kind: StrictStr
-    after: list[StrictStr] = []
-
-
-class PipelineEntry(Entry):
-    """conf/pipeline/NAME.yaml."""
-
-    stages: list[StageEntry]
 
 
 class PriceEntry(Strict):
@@ -250,100 +237,3 @@ class SloEntry(SloFile):
     """The same inside a workload, which need not say where it comes from."""
 
     source: Source = {"default": "stated in the workload"}
-
-
-class DtypeEntry(Strict):
-    """Storage of weights and KV, datatype of the products; what is left out follows the checkpoint."""
-
-    weight: Storage | None = None
-    kv: Storage | None = None
-    compute: Annotated[str, one_of(COMPUTE_DTYPES)] | None = None
-
-
-_SHORTHAND = {"fp32": ("fp32", "fp32", "fp32"), "fp16": ("fp16", "fp16", "bf16"), "int4": ("int4", "bf16", "bf16"),
-              "mxfp4": ("mxfp4", "bf16", "bf16"), "nvfp4": ("nvfp4", "fp8", "fp4")}  # fmt: skip
-
-
-def _dtype(value: object) -> object:
-    """A bare name sets weight, KV and compute alike; formats that only store weights keep a wider KV and compute."""
-    if not isinstance(value, str):
-        return value
-    if value not in STORAGE_BYTES:
-        raise ValueError(f"{value!r} is unknown; {nearest(value, STORAGE_BYTES)} valid: {', '.join(STORAGE_BYTES)}")
-    return dict(zip(("weight", "kv", "compute"), _SHORTHAND.get(value, (value,) * 3), strict=True))
-
-
-class BatchingEntry(Strict):
-    """How an engine forms its steps; what is left out keeps the default of `specs.design.Batching`."""
-
-    policy: Annotated[str, one_of(BATCHING_POLICIES)] = "chunked"
-    max_num_seqs: StrictInt = 256
-    max_num_batched_tokens: StrictInt = 8192
-    long_prefill_threshold: StrictInt = 0
-    packing: Annotated[str, one_of(PACKINGS)] = "fcfs"
-    prefix_caching: StrictBool = False
-
-
-class SpeculationEntry(Strict):
-    """Speculative decoding of a pool (`specs.design.Speculation`)."""
-
-    draft_tokens: StrictInt
-    acceptance: Amount
-    draft_share: Amount | None = None
-
-
-class RoutingEntry(Strict):
-    """What a pool's router needs to know (`specs.design.Routing`)."""
-
-    heavy_tokens: StrictInt = Routing().heavy_tokens
-    heavy_share: Amount = Routing().heavy_share
-    guard: Amount = Routing().guard
-    slack: StrictInt = Routing().slack
-
-
-class PlaceEntry(Strict):
-    """Where a pool starts."""
-
-    node: StrictInt
-
-
-class PoolEntry(Strict):
-    """One pool of a design."""
-
-    hosts: list[StrictStr]
-    model: StrictStr
-    accelerator: StrictStr
-    engine: StrictStr = "generic"
-    replicas: StrictInt = 1
-    tp: StrictInt = 1
-    pp: StrictInt = 1
-    dp: StrictInt = 1
-    ep: StrictInt = 1
-    cp: StrictInt = 1
-    dtype: Annotated[DtypeEntry, BeforeValidator(_dtype)] = DtypeEntry()
-    batching: BatchingEntry = BatchingEntry()
-    router: Annotated[str, one_of(ROUTERS)] = "round_robin"
-    routing: RoutingEntry = RoutingEntry()
-    at: PlaceEntry | None = None
-    speculation: SpeculationEntry | None = None
-
-
-class HandoffEntry(Strict):
-    """Which pool hands its KV cache to which, and how."""
-
-    from_: StrictStr = Field(alias="from")
-    to: StrictStr
-    mode: Annotated[str, one_of(HANDOFF_MODES)] = "layerwise"
-    groups: StrictInt = 1
-
-
-class DesignEntry(Strict):
-    """conf/design/NAME.yaml."""
-
-    pipeline: StrictStr = "chat"
-    topology: StrictStr
-    pools: dict[str, PoolEntry] = Field(min_length=1)
-    handoff: HandoffEntry | None = None
-    name: StrictStr = ""
-    source: StrictStr = ""
-    note: StrictStr = ""

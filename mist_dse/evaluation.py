@@ -229,9 +229,9 @@ def _simulated(design: Design, workload: Workload, drawn: Requests, lowered: Low
     counted = metrics.counted_requests(len(records.arrival), workload.warmup)
     names = [stage.name for stage in design.pipeline.stages]
     pools = {name: {key: value for key, value in pool._asdict().items() if key != "use"} for name, pool in usage.items()}
-    for k, station in enumerate(lowered.servers.stations):
-        share = float(records.station_busy[k]) / (station.rate * max(records.makespan, np.finfo(float).tiny))
-        pools[lowered.servers.names[len(lowered.servers.engines) + k]] = {"utilisation": share}
+    rates = [station.rate for station in lowered.servers.stations] + [float(batcher.slots) for batcher in lowered.servers.batchers]
+    for name, rate, busy in zip(lowered.servers.names[len(lowered.servers.engines) :], rates, records.station_busy, strict=True):
+        pools[name] = {"utilisation": float(busy) / (rate * max(records.makespan, np.finfo(float).tiny))}
     outcome = _outcome(design, "simulated", values, asked, drawn, lowered)
     server = _highest(asked, steps=True)[0]
     if server in usage:
@@ -242,7 +242,7 @@ def _simulated(design: Design, workload: Workload, drawn: Requests, lowered: Low
         **metrics.outcomes(records)._asdict(),
         classes=metrics.class_metrics(records, drawn, workload),
         backlog={} if drawn.clients else metrics.backlog(records),
-        breakdown=metrics.breakdown(records, lowered.jobs, lowered.stage_of_visit, names, counted=counted),
+        breakdown=metrics.breakdown(records, lowered.jobs, lowered.stage_of_visit, names, counted=counted, later=lowered.later),
         pools={name: row | _demand_columns(asked[name]) for name, row in pools.items()},
     )
 

@@ -62,7 +62,8 @@ class Requests(NamedTuple):
     hash_first: Ints = NONE  # [n + 1]
     hash_ids: Ints = NONE
     hash_tokens: int = 0
-    seed: int = 0  # of the draws that routers take
+    seed: int = 0  # of the draws that routers and pipelines take
+    class_names: tuple[str, ...] = ()  # of the workload, by ``class_id``
 
 
 class StepCost(NamedTuple):
@@ -156,6 +157,7 @@ class Engine(NamedTuple):
     heavy_ranks: int = 0  # heavy-light router: how many ranks, the first, take the heavy ones
     guard: float = 1.0  # prefix affinity: a rank may hold this many times the mean number of visits ...
     slack: int = 0  # ... and so many more, before its visits go elsewhere
+    device: int = -1  # replica r steps on device ``device`` + r, one step at a time among all that share it; -1: on its own
 
     @property
     def splits_prompts(self) -> bool:
@@ -170,12 +172,17 @@ class Engine(NamedTuple):
 
 
 class Station(NamedTuple):
-    """A rate-shared server: each of at most ``slots`` jobs gets min(``cap``, ``rate``/active) work per second."""
+    """A rate-shared server: each of at most ``slots`` jobs gets min(``cap``, ``rate``/active) work per second.
+
+    Stations that draw from one rate together (a host's memory under scans and KV reads) name it by ``shared``, an index into
+    `Servers.shared`: each job then gets min(``cap``, ``rate``/active, level), with the largest level at which all of them stay within it.
+    """
 
     rate: float
     cap: float
     slots: int
     latency: float  # s after the work is done
+    shared: int = -1  # rate that it draws from with others; -1: none
 
 
 class Batcher(NamedTuple):
@@ -187,6 +194,7 @@ class Batcher(NamedTuple):
     wait: float  # s
     time: Floats  # [size + 1] s; time[0] is not read
     work_time: float  # s per unit of work
+    device: int = -1  # its one worker runs on this device, one batch at a time among all that share it; -1: on its own
 
 
 class Servers(NamedTuple):
@@ -198,6 +206,7 @@ class Servers(NamedTuple):
     stations: tuple[Station, ...]
     names: tuple[str, ...]  # engines, stations, batchers
     batchers: tuple[Batcher, ...] = ()
+    shared: tuple[float, ...] = ()  # rates that stations draw from together, work per second
 
 
 class Jobs(NamedTuple):

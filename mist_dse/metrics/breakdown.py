@@ -27,24 +27,27 @@ def breakdown(
     stage_names: Sequence[str],
     *,
     counted: NDArray[np.bool_] | None = None,
+    later: Ints | None = None,
 ) -> dict[str, dict[str, float]]:
     """Mean seconds per completed request by stage and cause; the values sum to the mean end-to-end latency.
 
-    ``stage_of_visit`` [v] indexes ``stage_names``, -1 = a hand-off; ``counted`` [n] picks requests (default: all). Causes
-    that take no time are left out; no completed request, no stages.
+    ``stage_of_visit`` [v] indexes ``stage_names``, -1 = a hand-off; ``counted`` [n] picks requests (default: all).
+    ``later`` [stages]: the stage that a visit's time after the user's first token belongs to (default: see the module). Causes that
+    take no time are left out; no completed request, no stages.
     """
     request = np.flatnonzero((records.status == COMPLETED) & (True if counted is None else counted))
     seconds = np.zeros((len(stage_names) + 1, 2))  # the last row, index -1, is the hand-off
-    after = _stage_after(stage_of_visit, len(stage_names))
+    after = _stage_after(stage_of_visit, len(stage_names)) if later is None else np.append(later, -1)
     signal, source = _releases(records, jobs)
     visit, until, count = _last_visits(records, jobs, request), records.end[request], len(request)
     while len(visit):
         start = np.minimum(records.visit_start[visit], until)
-        first = np.clip(records.first_token[request], start, until)
+        seen = records.first_token[request] if later is None else np.where(jobs.answers[visit] > 0, records.first_token[request], start)
+        first = np.clip(seen, start, until)
         released = np.where(source[visit] >= 0, signal[visit], records.arrival[request])
-        stage, later = stage_of_visit[visit], after[stage_of_visit[visit]]
+        stage, behind = stage_of_visit[visit], after[stage_of_visit[visit]]
         seconds[:, 0] += _by_stage(stage, start - released, len(seconds))
-        seconds[:, 1] += _by_stage(stage, first - start, len(seconds)) + _by_stage(later, until - first, len(seconds))
+        seconds[:, 1] += _by_stage(stage, first - start, len(seconds)) + _by_stage(behind, until - first, len(seconds))
         further = source[visit] >= 0
         until, visit, request = released[further], source[visit[further]], request[further]
     rows = zip([*stage_names, HANDOFF], seconds / max(count, 1), strict=True)

@@ -7,12 +7,14 @@ what is available.
 """
 
 import math
+from collections.abc import Sequence
 
-from mist_dse.perf.load import kv_bytes_per_token, stage_weight_bytes
+from mist_dse.perf.load import kv_bytes_per_token, stage_weight_bytes, weight_bytes
 from mist_dse.perf.shapes import linear_state_bytes
-from mist_dse.specs.design import Pool
+from mist_dse.specs.design import Datatypes, Parallelism, Pool
 from mist_dse.specs.evaluation import Infeasible
 from mist_dse.specs.hardware import Accelerator
+from mist_dse.specs.service import Service
 from mist_dse.units import format_quantity
 
 VISIBLE_SHARE = 0.95
@@ -48,3 +50,14 @@ def kv_blocks(pool: Pool) -> int | Infeasible:
         text = f"pool {pool.name}: {where}: {format_quantity(missing, 'B')} over the {format_quantity(available, 'B')} of each device"
         return Infeasible(kind="memory", constraint=text, margin=missing / available)
     return math.floor(kv_memory(pool) / block_bytes(pool))
+
+
+def shared_reserve(pool: Pool, engines: Sequence[Pool], encoders: Sequence[Service]) -> float:
+    """Bytes of a device that are not ``pool``'s KV where ``engines`` and ``encoders`` run on it, too, beside what its engine reserves.
+
+    All weights come first; what is left of the pool's share is divided evenly among the engines.
+    """
+    taken = sum(stage_weight_bytes(other.model, other.parallelism, other.dtypes) for other in engines)
+    taken += sum(weight_bytes(each.model, Parallelism(), Datatypes(weight=each.dtype)) for each in encoders if each.model is not None)
+    left = kv_memory(pool) - taken
+    return pool.engine.reserve + taken + max(left, 0.0) * len(engines) / (len(engines) + 1)

@@ -80,6 +80,7 @@ def realise(workload: Workload) -> Requests:
         hash_ids=names.ids,
         hash_tokens=size,
         seed=workload.seed,
+        class_names=tuple(each.name for each in workload.classes),
     )
 
 

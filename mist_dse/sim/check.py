@@ -43,7 +43,7 @@ ARRAYS = {Floats: np.float64, Ints: np.int64, Bytes: np.int8}
 FLAT = 1
 DIMENSIONS = {"decode_attention": 2, "decode_step": 2, "shared_time": 2, "draw": 2}
 NOT_READ = ("input_tokens", "output_tokens", "max_tokens", "cached_tokens", "nominal_rate", "priority", "class_id", "session",
-            "hash_first", "hash_ids", "hash_tokens", "seed")  # fmt: skip
+            "hash_first", "hash_ids", "hash_tokens", "seed", "class_names")  # fmt: skip
 """Columns of `Requests` that no run reads."""
 
 COUNTS = (

@@ -7,9 +7,11 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from mist_dse.specs._check import SpecError, at_most, fraction, not_negative, one_of, positive
+from mist_dse.specs.engine import EngineProfile
 from mist_dse.specs.hardware import COMPUTE_DTYPES, Accelerator, Topology
 from mist_dse.specs.model import ModelSpec
 from mist_dse.specs.pipeline import Pipeline
+from mist_dse.specs.service import Service
 
 STORAGE_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.53125, "mxfp4": 0.53125, "nvfp4": 0.5625}
 """Bytes per stored value, scales included (OCP MX: 32 values share 8 bits; NVFP4: 16 values share 8; int4: 32 share 8)."""
@@ -109,95 +111,6 @@ class Routing:
             raise SpecError(f"Routing.guard is {self.guard}: must be at least 1")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineProfile:
-    """What an engine adds to the operators, in seconds and bytes.
-
-    Host time of a step: ``host_step + host_sequence x sequences + host_prefill`` where a prefill runs;
-    ``async_scheduling``: step = max(device, host), else the sum. What is left of a step beside its operators, on the device's
-    critical path: ``residue + residue_sequence x sequences``, and ``moe_layer_time`` per layer with routed experts (routing,
-    permutation, launches). ``linear_factor`` multiplies the
-    linear layers of decode steps, ``prefill_factor`` the whole of steps that prefill (decode attention aside), ``moe_factor``
-    routed experts, ``attention_factor`` decode attention (``mixing_factor`` once more in steps that also prefill);
-    ``quantise_saving`` s is saved per narrow product by fused quantisation.
-
-    ``front_end`` + ``front_end_token`` x input tokens: serial intake, one request at a time, beside ``front_end_output`` s per output
-    token that it streams; ``client``: constant delay.
-    KV memory = ``memory_fraction`` x visible memory - weights - ``reserve``, or ``memory_fraction`` x (visible memory - weights
-    - ``reserve``) where ``fraction_of_free``; ``watermark``: share of blocks kept free at admission; ``reserve_full_isl``: admit
-    only if the whole prompt fits; ``reserve_output``: only if prompt and output limit fit, so that nothing is ever preempted;
-    ``whole_prompts``: a prompt is never split. ``graph_sizes``: sequence counts that pure decode steps are padded to.
-
-    ``stream_interval``: output tokens per streamed message, so the user sees the first token with that one.
-    ``receive_interval``: steps between two looks at new requests while any runs. ``wait_steps``, ``wait_fraction``: prompts wait
-    until they fill that share of the token budget, at most so many steps. ``balance_steps``: with attention data
-    parallelism, prompts wait at most so many steps until every rank has one.
-
-    ``first_token_from``: the pool that the user's first token comes from in a disaggregated design. ``overlap``: share of
-    communication hidden behind compute. ``family``, ``built``, ``accelerators``, ``models``: the engine, the ISO date of the first
-    build, the accelerators and the kind of models (dense, moe, mla) that the profile stands for (none named: all).
-    """
-
-    name: str
-    family: str = ""
-    built: str = ""
-    accelerators: tuple[str, ...] = ()
-    models: str = ""
-    host_step: float = 0.0
-    host_sequence: float = 0.0
-    host_prefill: float = 0.0
-    async_scheduling: bool = False
-    residue: float = 0.0
-    residue_sequence: float = 0.0
-    moe_layer_time: float = 0.0
-    linear_factor: float = 1.0
-    prefill_factor: float = 1.0
-    moe_factor: float = 1.0
-    attention_factor: float = 1.0
-    mixing_factor: float = 1.0
-    quantise_saving: float = 0.0
-    overlap: float = 0.0
-    front_end: float = 0.0
-    front_end_token: float = 0.0
-    front_end_output: float = 0.0
-    client: float = 0.0
-    block_size: int = 16
-    memory_fraction: float = 0.9
-    fraction_of_free: bool = False
-    reserve: float = 4e9
-    watermark: float = 0.0
-    reserve_full_isl: bool = True
-    reserve_output: bool = False
-    whole_prompts: bool = False
-    stream_interval: int = 1
-    receive_interval: int = 1
-    wait_steps: int = 0
-    wait_fraction: float = 0.0
-    balance_steps: int = 0
-    graph_sizes: tuple[int, ...] = ()
-    max_model_len: int | None = None
-    first_token_from: str = "prefill"
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        not_negative(self, host_step=self.host_step, host_sequence=self.host_sequence, host_prefill=self.host_prefill,
-                     residue=self.residue, residue_sequence=self.residue_sequence, moe_layer_time=self.moe_layer_time,
-                     quantise_saving=self.quantise_saving, front_end=self.front_end, front_end_token=self.front_end_token,
-                     front_end_output=self.front_end_output, client=self.client, reserve=self.reserve, wait_steps=self.wait_steps,
-                     balance_steps=self.balance_steps)  # fmt: skip
-        positive(self, linear_factor=self.linear_factor, prefill_factor=self.prefill_factor, moe_factor=self.moe_factor,
-                 attention_factor=self.attention_factor, mixing_factor=self.mixing_factor, block_size=self.block_size,
-                 stream_interval=self.stream_interval, receive_interval=self.receive_interval,
-                 max_model_len=self.max_model_len)  # fmt: skip
-        fraction(
-            self, memory_fraction=self.memory_fraction, watermark=self.watermark, overlap=self.overlap, wait_fraction=self.wait_fraction
-        )
-        positive(self, memory_fraction=self.memory_fraction)
-        at_most(self, 1e6, linear_factor=self.linear_factor, prefill_factor=self.prefill_factor, moe_factor=self.moe_factor,
-                attention_factor=self.attention_factor, mixing_factor=self.mixing_factor)  # fmt: skip
-        one_of(self, ("prefill", "decode"), first_token_from=self.first_token_from)
-
-
 MOST_DRAFTED = 64
 """Guesses of one step at most: engines draft a handful, and a step computes all of them."""
 
@@ -251,7 +164,9 @@ class Speculation:
 class Pool:
     """``replicas`` identical engines that host the same ``stages`` behind one ``router``.
 
-    ``node``: the node where the pool starts (it fills consecutive nodes); None = the next node with room.
+    ``node``: the node where the pool starts (it fills consecutive nodes); None = the next node with room. ``beside``: the pool whose
+    devices it runs on as well, replica by replica: they share the timeline (one step at a time, in turn) and the memory (all weights
+    first, the rest in equal parts).
     """
 
     name: str
@@ -267,6 +182,7 @@ class Pool:
     routing: Routing = Routing()
     node: int | None = None
     speculation: Speculation | None = None
+    beside: str = ""
 
     def __post_init__(self) -> None:
         positive(self, replicas=self.replicas)
@@ -291,8 +207,8 @@ class Pool:
 
     @property
     def devices(self) -> int:
-        """Accelerators of the whole pool."""
-        return self.replicas * self.parallelism.devices
+        """Accelerators of the whole pool, none where they are another's."""
+        return 0 if self.beside else self.replicas * self.parallelism.devices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,19 +231,21 @@ class Handoff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
-    """Pools that together host every stage of ``pipeline``, standing in ``topology``."""
+    """Pools of engines and ``services`` that together host every stage of ``pipeline``, standing in ``topology``."""
 
     pipeline: Pipeline
     topology: Topology
     pools: tuple[Pool, ...]
     handoff: Handoff | None = None
+    services: tuple[Service, ...] = ()
     name: str = ""
 
     def __post_init__(self) -> None:
-        names = [pool.name for pool in self.pools]
+        everyone = self.hosts
+        names = [pool.name for pool in everyone]
         if len(set(names)) != len(names):
             raise SpecError(f"Design has two pools of one name among {', '.join(names)}")
-        hosted = [stage for pool in self.pools for stage in pool.stages]
+        hosted = [stage for pool in everyone for stage in pool.stages]
         for stage in hosted:
             self.pipeline.stage(stage)
             if hosted.count(stage) > 1:
@@ -335,15 +253,37 @@ class Design:
         missing = [stage.name for stage in self.pipeline.stages if stage.name not in hosted]
         if missing:
             raise SpecError(f"Design hosts no pool for stage {missing[0]!r} of pipeline {self.pipeline.name}")
+        engines = [pool.name for pool in self.pools]
         if self.handoff is not None:
             for end in (self.handoff.source, self.handoff.target):
-                if end not in names:
-                    raise SpecError(f"Handoff names pool {end!r}: the design has {', '.join(names)}")
+                if end not in engines:
+                    raise SpecError(f"Handoff names pool {end!r}: the design has {', '.join(engines)}")
+        self._check_neighbours()
+
+    def _check_neighbours(self) -> None:
+        for pool in self.hosts:
+            if not pool.beside:
+                continue
+            other = next((other for other in self.pools if other.name == pool.beside and not other.beside), None)
+            if other is None or other is pool:
+                alone = ", ".join(other.name for other in self.pools if not other.beside and other is not pool)
+                raise SpecError(f"Pool {pool.name} is beside {pool.beside!r}: must be a pool with devices of its own ({alone})")
+            if pool.accelerator != other.accelerator:
+                raise SpecError(f"Pool {pool.name} is beside {other.name} and must have its accelerator, {other.accelerator.name}")
+            if pool.replicas > other.replicas:
+                raise SpecError(f"Pool {pool.name} is beside {other.name}: its {pool.replicas} replicas do not fit {other.replicas}")
+            if isinstance(pool, Pool) and pool.parallelism.devices != other.parallelism.devices:
+                raise SpecError(f"Pool {pool.name} is beside {other.name}: both must use {other.parallelism.devices} devices a replica")
+
+    @property
+    def hosts(self) -> "tuple[Pool | Service, ...]":
+        """All that hosts stages."""
+        return (*self.pools, *self.services)
 
     @property
     def accelerators(self) -> int:
         """Accelerators over all pools."""
-        return sum(pool.devices for pool in self.pools)
+        return sum(pool.devices for pool in self.pools) + sum(service.devices for service in self.services)
 
     def pool(self, name: str) -> Pool:
         """The pool of that name; ``SpecError`` if there is none."""
@@ -352,9 +292,9 @@ class Design:
                 return pool
         raise SpecError(f"Design has no pool {name!r}: it has {', '.join(pool.name for pool in self.pools)}")
 
-    def pool_of(self, stage: str) -> Pool:
-        """The pool that hosts ``stage``."""
-        return next(pool for pool in self.pools if stage in pool.stages)
+    def host_of(self, stage: str) -> Pool | Service:
+        """The pool or service that hosts ``stage``."""
+        return next(pool for pool in self.hosts if stage in pool.stages)
 
     def with_pools(self, **changes: Any) -> "Design":
         """The same design with each given field changed in every pool."""

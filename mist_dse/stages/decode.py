@@ -11,13 +11,32 @@ over its steps. Step tables are read `context_lag` further on, which makes the m
 one step is at most half of (n - 1)(1 - 1/m), of opposite signs early and late in an output.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from mist_dse.rows import Ints, Requests
 from mist_dse.specs.design import Speculation
 from mist_dse.stages.visits import Slot
+from mist_dse.stages.work import Asked, Sequence
 
 KIND = "decode"
+RUNS_ON = ("engine",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Nothing to say: The answer's length is the request's."""
+
+
+def work(options: Options, asked: Asked) -> Sequence:
+    """The whole answer."""
+    return Sequence(asked.context, asked.requests.output_tokens, own=False)
+
+
+def adds(options: Options, asked: Asked) -> Ints:
+    """The answer."""
+    return asked.requests.output_tokens
 
 
 def whole_slot(requests: Requests, *, server: int, stage: int, speculation: Speculation | None = None) -> Slot:

@@ -1,140 +1,258 @@
 """From nouns to rows: a design and its requests become `Servers` and `Jobs`.
 
-One pool that hosts prefill and decode: one visit per request. Two pools: a prefill visit, the hand-off over the link between
-where they stand, a decode visit.
+The pipeline is unrolled (`unroll`), every copy of a stage becomes visits (`build`), and pools and services become servers.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from mist_dse.perf.network import Placement, placements
-from mist_dse.rows import Ints, Jobs, Requests, Servers, Station
+import numpy as np
+
+from mist_dse.perf.capacity import shared_reserve
+from mist_dse.perf.network import placements
+from mist_dse.rows import RANDOM, Batcher, Engine, Ints, Jobs, Requests, Servers, Station
 from mist_dse.specs._check import SpecError
 from mist_dse.specs.design import Design, Handoff, Pool
 from mist_dse.specs.evaluation import Infeasible
-from mist_dse.stages.decode import context_lag, decode_slot, whole_slot
-from mist_dse.stages.handoff import handoff_slots, handoff_station, mismatch
-from mist_dse.stages.kinds import KINDS
+from mist_dse.specs.service import Service
+from mist_dse.stages.build import build
+from mist_dse.stages.built import Built, Layout
+from mist_dse.stages.decode import context_lag
+from mist_dse.stages.handoff import handoff_station, mismatch
+from mist_dse.stages.kinds import kind_of
 from mist_dse.stages.names import described
 from mist_dse.stages.pool import PoolRow, lower_pool
-from mist_dse.stages.prefill import prefill_slot
-from mist_dse.stages.visits import jobs
+from mist_dse.stages.servers import INSTANT, ServiceRow, memory_rates, service_row
+from mist_dse.stages.tiers import Plan, links, tier_plan, usable
+from mist_dse.stages.unroll import Copy, unrolled
 
 
 class Lowered(NamedTuple):
     """Rows of a design under its requests; ``stage_of_visit`` indexes ``design.pipeline.stages`` (-1 = a hand-off).
 
-    A visit that prefills and decodes counts for the prefill stage.
+    A visit that prefills and decodes counts for the prefill stage until the user's first token, and then for the stage that ``later``
+    [stages] names.
     """
 
     servers: Servers
     jobs: Jobs
     stage_of_visit: Ints
     provenance: dict[str, Any]
-
-
-class Roles(NamedTuple):
-    """Which pools prefill and decode (the same one when colocated), and the pipeline's stage of each."""
-
-    prefill: Pool
-    decode: Pool
-    prefill_stage: int
-    decode_stage: int
-
-    @property
-    def colocated(self) -> bool:
-        """Whether one pool does both."""
-        return self.prefill.name == self.decode.name
+    later: Ints
 
 
 def lower(design: Design, requests: Requests, *, pool_row: Callable[..., PoolRow | Infeasible] = lower_pool) -> Lowered | Infeasible:
     """Rows of a design, or the first constraint that it violates.
 
-    ``pool_row``: `lower_pool` or a memoised form of it, since many designs share pools. ``SpecError`` for a pipeline that this
-    version cannot lower.
+    ``pool_row``: `lower_pool` or a memoised form of it, since many designs share pools. ``SpecError`` for a pipeline that cannot be
+    lowered: a kind that does not exist, a host that cannot run it, a decode without its prefill.
     """
-    roles = design_roles(design)
+    check_hosts(design)
     stands = placements(design)
     if isinstance(stands, Infeasible):
         return stands
-    differs = None if roles.colocated else mismatch(roles.prefill, roles.decode) or _too_many_groups(design, roles)
-    if differs is not None:
-        return differs
-    longest = int(requests.input_tokens.max(initial=1))
+    copies = unrolled(design.pipeline, requests)
+    pairs = handoffs(design, copies)
+    for pair in pairs:
+        differs = mismatch(design.pool(pair.source), design.pool(pair.target)) or _too_many_groups(design, pair)
+        if differs is not None:
+            return differs
+    where = {place.pool: place for place in stands}
+    moves = [handoff_station(design, where[pair.source], where[pair.target]) for pair in pairs]
+    first = len(design.pools) + len(pairs)
+    plans = _plans(design, copies, requests, first)
+    built = build(design, copies, requests, Layout(pairs, plans, first))
+    rows = _pool_rows(design, built, requests, pool_row)
+    if isinstance(rows, Infeasible):
+        return rows
+    if plans:
+        plans = _worth(plans, built, design, rows)
+        built = build(design, copies, requests, Layout(pairs, plans, first))
+    services = _service_rows(design, built)
+    if isinstance(services, Infeasible):
+        return services
+    servers = _servers(design, rows, (pairs, moves), (services, plans), built)
+    jobs, stage = built.jobs(services, len(servers.engines) + len(servers.stations))
+    jobs = described(jobs, requests, servers.engines, built.conversations(jobs))
+    provenance = {pool.name: row.provenance for pool, row in zip(design.pools, rows, strict=True)}
+    return Lowered(servers, _forced(jobs, plans, design), stage, provenance, built.later)
+
+
+def check_hosts(design: Design) -> None:
+    """``SpecError`` where a stage is of no kind that exists, or stands where it cannot run."""
+    for stage in design.pipeline.stages:
+        where = f"Pipeline {design.pipeline.name}: stage {stage.name!r}"
+        kind, host = kind_of(stage.kind, where), design.host_of(stage.name)
+        runs = host.kind if isinstance(host, Service) else "engine"
+        if runs not in kind.RUNS_ON:
+            noun = "service" if isinstance(host, Service) else "pool"
+            what = "has an engine" if runs == "engine" else f"is {runs}"
+            needs = " or ".join(kind.RUNS_ON)
+            raise SpecError(f"{where} is of kind {stage.kind} and cannot run in {noun} {host.name}, which {what}: it needs {needs}")
+
+
+def handoffs(design: Design, copies: tuple[Copy, ...]) -> tuple[Handoff, ...]:
+    """The hand-offs that decodes on another pool than their prefill need: the design's, or layer by layer."""
+    found: dict[tuple[str, str], Handoff] = {}
+    for copy in copies:
+        if copy.stage.kind == "decode":
+            source, target = design.host_of(prefill_of(design, copy)).name, design.host_of(copy.stage.name).name
+            if source != target:
+                found[source, target] = Handoff(source=source, target=target)
+    asked = design.handoff
+    if asked is not None:
+        if (asked.source, asked.target) in found:
+            found[asked.source, asked.target] = asked
+        elif found:
+            expected = " or ".join(f"from {source} to {target}" for source, target in found)
+            raise SpecError(f"Handoff goes from {asked.source} to {asked.target}: the pipeline's goes {expected}")
+    return tuple(found.values())
+
+
+def prefill_of(design: Design, copy: Copy) -> str:
+    """The prefill stage that a decode stage continues; ``SpecError`` unless it comes right after exactly one."""
+    names = [name for name in copy.stage.after if design.pipeline.stage(name).kind == "prefill"]
+    if len(names) != 1:
+        raise SpecError(
+            f"Pipeline {design.pipeline.name}: stage {copy.stage.name!r} is of kind decode and must come right after one prefill stage"
+        )
+    return names[0]
+
+
+def _plans(design: Design, copies: tuple[Copy, ...], requests: Requests, first: int) -> dict[str, Plan]:
+    """Of every service with KV tiers: for the pool of the first prefill that follows one of its stages, or else of the first."""
+    plans: dict[str, Plan] = {}
+    for service in design.services:
+        if service.kind != "tiers":
+            continue
+        here = [index for index, copy in enumerate(copies) if copy.stage.name in service.stages]
+        prompts = [copy for copy in copies[min(here) :] if copy.stage.kind == "prefill"] or [c for c in copies if c.stage.kind == "prefill"]
+        if not prompts:
+            raise SpecError(f"Service {service.name} has KV tiers, and pipeline {design.pipeline.name} has no prefill that could use them")
+        pool = design.host_of(prompts[0].stage.name)
+        assert isinstance(pool, Pool)
+        plans[service.name] = tier_plan(design, service, pool, requests, first)
+        first += sum(reach.units for reach in plans[service.name].reaches if reach.first >= 0)
+    return plans
+
+
+def _worth(plans: dict[str, Plan], built: Built, design: Design, rows: list[PoolRow]) -> dict[str, Plan]:
+    """Plans without what is computed faster than it is read, where the fetching stage leaves that choice."""
+    kept = {}
+    for name, plan in plans.items():
+        row = rows[design.pools.index(plan.pool)]
+        kept[name] = usable(plan, built.requests, (row.cost, row.load) if name in built.choosing else None)
+    return kept
+
+
+def _pool_rows(
+    design: Design, built: Built, requests: Requests, pool_row: Callable[..., PoolRow | Infeasible]
+) -> list[PoolRow] | Infeasible:
     found: list[PoolRow] = []
-    for pool in design.pools:
-        role = _role(roles, pool)
+    for number, pool in enumerate(design.pools):
+        role = built.role(number)
         lag = 0.0 if role == "prefill" else context_lag(requests, pool.speculation)
-        row = pool_row(pool, design.topology, role=role, longest=longest, lag=lag)
+        row = pool_row(_with_neighbours(pool, design), design.topology, role=role, longest=built.longest(number), lag=lag)
         if isinstance(row, Infeasible):
             return row
         found.append(row)
-    stations = () if roles.colocated else (_station(design, roles, stands),)
-    table, stage = visit_table(design, roles, requests)
-    servers = _servers(design, found, stations)
-    provenance = {pool.name: row.provenance for pool, row in zip(design.pools, found, strict=True)}
-    return Lowered(servers, described(table, requests, servers.engines), stage, provenance)
+    return found
 
 
-def design_roles(design: Design) -> Roles:
-    """The pools and stages that prefill and decode; ``SpecError`` unless the pipeline is one prefill followed by one decode."""
-    stages = design.pipeline.stages
-    for stage in stages:
-        if stage.kind not in KINDS:
-            raise SpecError(
-                f"Pipeline {design.pipeline.name}: stage {stage.name!r} is of kind {stage.kind!r}, not one of {', '.join(KINDS)}"
-            )
-    if [stage.kind for stage in stages] != ["prefill", "decode"] or stages[1].after != (stages[0].name,):
-        raise SpecError(f"Pipeline {design.pipeline.name} must be one prefill stage and one decode stage after it")
-    return Roles(design.pool_of(stages[0].name), design.pool_of(stages[1].name), 0, 1)
+def _with_neighbours(pool: Pool, design: Design) -> Pool:
+    """``pool`` with the memory of its devices that those beside it leave: all weights first, the rest in equal parts."""
+    owner = pool.beside or pool.name
+    engines = [other for other in design.pools if owner in (other.name, other.beside) and other is not pool]
+    encoders = [service for service in design.services if service.beside == owner and service.model is not None]
+    if not engines and not encoders:
+        return pool
+    return replace(pool, engine=replace(pool.engine, reserve=shared_reserve(pool, engines, encoders)))
 
 
-def visit_table(design: Design, roles: Roles, requests: Requests) -> tuple[Jobs, Ints]:
-    """Visits of all requests and the stage of each."""
-    names, count = [pool.name for pool in design.pools], len(requests.input_tokens)
-    first, second = names.index(roles.prefill.name), names.index(roles.decode.name)
-    if roles.colocated:
-        whole = whole_slot(requests, server=first, stage=roles.prefill_stage, speculation=roles.decode.speculation)
-        return jobs((whole,), (), count)
-    known = roles.prefill.engine.first_token_from == "prefill"
-    start = prefill_slot(requests, server=first, stage=roles.prefill_stage, answers=known)
-    end = decode_slot(requests, server=second, stage=roles.decode_stage, first_token_known=known, speculation=roles.decode.speculation)
-    end = end._replace(beside=0 if _handoff(design, roles).groups > 1 else -1)
-    moves, links = handoff_slots(roles.prefill, requests, server=len(names), mode=_handoff(design, roles).mode, present=end.present)
-    return jobs((start, *moves, end), links, count)
+def _service_rows(design: Design, built: Built) -> dict[str, ServiceRow] | Infeasible:
+    found: dict[str, ServiceRow] = {}
+    for service in design.services:
+        if service.kind == "tiers":
+            continue
+        row = service_row(service, built.passes(service))
+        if isinstance(row, Infeasible):
+            return row
+        found[service.name] = row
+    return found
 
 
-def _role(roles: Roles, pool: Pool) -> str:
-    if roles.colocated:
-        return "both"
-    return "prefill" if pool.name == roles.prefill.name else "decode"
+def _servers(
+    design: Design,
+    rows: list[PoolRow],
+    moves: tuple[tuple[Handoff, ...], list[Station]],
+    services: tuple[dict[str, ServiceRow], dict[str, Plan]],
+    built: Built,
+) -> Servers:
+    """Engines, then hand-offs, links of tiers, services and the place where signals meet, then batchers."""
+    pairs, stations = moves
+    names = ["handoff" if len(pairs) == 1 else f"handoff {pair.source} {pair.target}" for pair in pairs]
+    rates = memory_rates(design)
+    groups = {node: number for number, node in enumerate(rates)}
+    batchers: list[Batcher] = []
+    stations, late = list(stations), []
+    for service in design.services:
+        shared = -1 if service.node is None else groups.get(service.node, -1)
+        if service.name in services[1]:
+            plan = services[1][service.name]
+            stations += links(plan, shared)
+            named = [(reach, unit) for reach in plan.reaches if reach.first >= 0 for unit in range(reach.units)]
+            names += [f"{service.name} {reach.tier.name}" + (f" {unit}" if reach.units > 1 else "") for reach, unit in named]
+    for service in design.services:
+        if service.name in services[1]:
+            continue
+        shared = -1 if service.node is None else groups.get(service.node, -1)
+        server = services[0][service.name].server
+        if isinstance(server, Station):
+            stations.append(server._replace(shared=shared))
+            names.append(service.name)
+        else:
+            batchers.append(server)
+            late.append(service.name)
+    if built.meets:
+        stations.append(INSTANT)
+        names.append("signals")
+    engines = tuple(_engine(design, pool, row, pairs, services[1]) for pool, row in zip(design.pools, rows, strict=True))
+    every = (*(pool.name for pool in design.pools), *names, *late)
+    return Servers(engines, tuple(row.cost for row in rows), tuple(row.load for row in rows), tuple(stations), every, tuple(batchers),
+                   tuple(rates.values()))  # fmt: skip
 
 
-def _handoff(design: Design, roles: Roles) -> Handoff:
-    """The hand-off that the design names, or layer by layer from its prefill to its decode pool."""
-    expected = (roles.prefill.name, roles.decode.name)
-    handoff = design.handoff or Handoff(source=expected[0], target=expected[1])
-    if (handoff.source, handoff.target) != expected:
-        raise SpecError(f"Handoff goes from {handoff.source} to {handoff.target}: prefill is in {expected[0]} and decode in {expected[1]}")
-    return handoff
+def _engine(design: Design, pool: Pool, row: PoolRow, pairs: tuple[Handoff, ...], plans: dict[str, Plan]) -> Engine:
+    groups = max((pair.groups for pair in pairs if pool.name in (pair.source, pair.target)), default=1)
+    engine = row.engine._replace(groups=groups)
+    if any(plan.pool.name == pool.name for plan in plans.values()):
+        engine = engine._replace(router=RANDOM)  # visits carry their instance as a draw
+    if pool.beside or any(other.beside == pool.name for other in design.pools):
+        owner = pool.beside or pool.name
+        before = [other for other in design.pools if not other.beside]
+        first = sum(other.replicas for other in before[: [other.name for other in before].index(owner)])
+        engine = engine._replace(device=first)
+    return engine
 
 
-def _too_many_groups(design: Design, roles: Roles) -> Infeasible | None:
+def _forced(jobs: Jobs, plans: dict[str, Plan], design: Design) -> Jobs:
+    """Draws that send every visit of a pool with tiers to its request's instance."""
+    if not plans:
+        return jobs
+    owner = np.repeat(np.arange(len(jobs.first) - 1), np.diff(jobs.first))
+    draw = jobs.draw.copy() if len(jobs.draw) else np.zeros((len(owner), 2))
+    for plan in plans.values():
+        here = jobs.server == design.pools.index(plan.pool)
+        instances = plan.pool.replicas * plan.pool.parallelism.dp
+        draw[here, 0] = (plan.instance[owner[here]] + 0.5) / instances
+    return jobs._replace(draw=draw)
+
+
+def _too_many_groups(design: Design, pair: Handoff) -> Infeasible | None:
     """Why the replicas of the two pools cannot be split into the local groups of their hand-off, None where they can."""
-    groups, least = _handoff(design, roles).groups, min(roles.prefill.replicas, roles.decode.replicas)
-    if groups <= least:
+    least = min(design.pool(pair.source).replicas, design.pool(pair.target).replicas)
+    if pair.groups <= least:
         return None
-    text = f"handoff.groups is {groups}: the smaller of its pools has {least} replicas"
-    return Infeasible(kind="constraint", constraint=text, margin=groups / least - 1)
-
-
-def _station(design: Design, roles: Roles, stands: tuple[Placement, ...]) -> Station:
-    where = {place.pool: place for place in stands}
-    return handoff_station(design, where[roles.prefill.name], where[roles.decode.name])
-
-
-def _servers(design: Design, found: list[PoolRow], stations: tuple[Station, ...]) -> Servers:
-    names = tuple(pool.name for pool in design.pools) + ("handoff",) * len(stations)
-    groups = 1 if len(found) == 1 or design.handoff is None else design.handoff.groups
-    engines = tuple(row.engine._replace(groups=groups) for row in found)
-    return Servers(engines, tuple(row.cost for row in found), tuple(row.load for row in found), stations, names)
+    text = f"handoff.groups is {pair.groups}: the smaller of its pools has {least} replicas"
+    return Infeasible(kind="constraint", constraint=text, margin=pair.groups / least - 1)

@@ -11,18 +11,53 @@ from mist_dse.requests import streams
 from mist_dse.rows import POWER_OF_TWO, RANDOM, STATIC, Engine, Floats, Ints, Jobs, Requests
 from mist_dse.specs._check import SpecError
 
+Conversations = tuple[Ints, Ints]
+"""Per visit: the branch of its request's conversation, and the tokens that it has in common with the conversation itself."""
 
-def described(jobs: Jobs, requests: Requests, engines: tuple[Engine, ...]) -> Jobs:
-    """``jobs`` with the optional columns that ``engines`` read. ``SpecError`` where block sizes do not divide one another."""
+
+def described(jobs: Jobs, requests: Requests, engines: tuple[Engine, ...], conversations: Conversations | None = None) -> Jobs:
+    """``jobs`` with the optional columns that ``engines`` read. ``SpecError`` where block sizes do not divide one another.
+
+    ``conversations``: where a request comes back to an engine (None: nowhere), so that its own content is named, too.
+    """
     owner = np.repeat(np.arange(len(jobs.first) - 1), np.diff(jobs.first))
     for name in ("priority", "session"):
         if len(getattr(requests, name)):
             jobs = jobs._replace(**{name: getattr(requests, name)[owner]})
     if any(engine.router in (RANDOM, POWER_OF_TWO) for engine in engines):
         jobs = jobs._replace(draw=_draws(jobs, requests.seed))
-    if len(requests.hash_ids) and any(engine.caching for engine in engines):
-        jobs = _named(jobs, requests, engines, owner)
+    if any(engine.caching for engine in engines):
+        if conversations is not None:
+            jobs = _named_by_place(jobs, requests, engines, (owner, *conversations))
+        elif len(requests.hash_ids):
+            jobs = _named(jobs, requests, engines, owner)
     return jobs
+
+
+def _named_by_place(jobs: Jobs, requests: Requests, engines: tuple[Engine, ...], places: tuple[Ints, Ints, Ints]) -> Jobs:
+    """Names of all blocks of a conversation: the request's own names as far as they go, then one for each place in each branch."""
+    owner, branch, common = places
+    size, caches = np.ones(len(owner), np.int64), np.zeros(len(owner), bool)
+    for number, engine in enumerate(engines):
+        here = (jobs.server == number) & (branch >= 0)
+        size[here], caches[here] = engine.block_size, engine.caching and engine.policy != STATIC
+    blocks = np.where(caches, (jobs.prompt + jobs.handed + jobs.emit) // size, 0)
+    first = np.concatenate(([0], np.cumsum(blocks)))
+    visit = np.repeat(np.arange(len(owner)), blocks)
+    place = np.arange(first[-1]) - first[:-1][visit]
+    end = (place + 1) * size[visit]
+    side = np.where(end <= common[visit], 0, branch[visit])
+    keys = [side, owner[visit], place]
+    if len(requests.hash_ids):
+        known = end <= _named_tokens(requests)[owner[visit]]
+        at = np.where(known, requests.hash_first[:-1][owner[visit]] + (end - 1) // requests.hash_tokens, 0)
+        keys = [
+            np.where(known, -1, side),
+            np.where(known, requests.hash_ids[at], owner[visit]),
+            np.where(known, end % requests.hash_tokens, place),
+        ]
+    _, ids = np.unique(np.stack(keys), axis=1, return_inverse=True)
+    return jobs._replace(hash_first=first.astype(np.int64), hash_ids=ids.ravel().astype(np.int64))
 
 
 def _draws(jobs: Jobs, seed: int) -> Floats:

@@ -4,12 +4,31 @@ Alone on its pool a prefill visit holds the prompt (less what a prefix cache has
 Sharing a pool with decode, both are one visit: see `decode`.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from mist_dse.rows import Requests
+from mist_dse.rows import Ints, Requests
 from mist_dse.stages.visits import Slot
+from mist_dse.stages.work import Asked, Sequence, nothing
 
 KIND = "prefill"
+RUNS_ON = ("engine",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Nothing to say: What a prefill reads is the conversation so far."""
+
+
+def work(options: Options, asked: Asked) -> Sequence:
+    """The prompt, and the token that ends it."""
+    return Sequence(asked.context, np.ones_like(asked.context), own=False)
+
+
+def adds(options: Options, asked: Asked) -> Ints:
+    """Nothing."""
+    return nothing(asked.context)
 
 
 def prefill_slot(requests: Requests, *, server: int, stage: int, answers: bool) -> Slot:

@@ -17,7 +17,8 @@ import yaml
 from mist_dse.catalog import Catalog
 from mist_dse.catalog_schema import ENGINE_SECONDS
 from mist_dse.rows import Floats, Requests
-from mist_dse.specs.design import Design, EngineProfile
+from mist_dse.specs.design import Design
+from mist_dse.specs.engine import EngineProfile
 from mist_dse.specs.workload import Arrivals, Lengths, Workload
 from mist_dse.units import format_quantity
 from mist_dse.validate.case import Case, case

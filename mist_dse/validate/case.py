@@ -12,7 +12,8 @@ from typing import Any
 from mist_dse.catalog import Catalog
 from mist_dse.rows import Requests
 from mist_dse.specs._check import SpecError
-from mist_dse.specs.design import Batching, Datatypes, Design, EngineProfile, Handoff, Parallelism, Pool, Speculation
+from mist_dse.specs.design import Batching, Datatypes, Design, Handoff, Parallelism, Pool, Speculation
+from mist_dse.specs.engine import EngineProfile
 from mist_dse.specs.hardware import Accelerator, Topology, TopologyTier
 from mist_dse.specs.workload import Arrivals, Lengths, Workload
 from mist_dse.validate.errors import MeasurementError

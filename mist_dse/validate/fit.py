@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mist_dse.rows import Floats
-from mist_dse.specs.design import EngineProfile
+from mist_dse.specs.engine import EngineProfile
 
 REPEAT_SPREAD = {"tpot": 0.03, "ttft": 0.08}
 """Spread of repeated measurements of one configuration (InferenceX, 154 repeats: about 3% and 6 to 8%)."""

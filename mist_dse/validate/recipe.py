@@ -15,7 +15,8 @@ import numpy as np
 
 from mist_dse.catalog import Catalog
 from mist_dse.catalog_errors import CatalogError, nearest
-from mist_dse.specs.design import Batching, EngineProfile
+from mist_dse.specs.design import Batching
+from mist_dse.specs.engine import EngineProfile
 from mist_dse.validate.errors import MeasurementError
 
 ARRIVALS = ("closed", "open", "burst", "static")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mist_dse.catalog import Catalog
-from mist_dse.specs.design import EngineProfile
+from mist_dse.specs.engine import EngineProfile
 from mist_dse.validate.case import case
 from mist_dse.validate.kinds import kind_of
 from mist_dse.validate.predict import FIGURES, Prediction, prediction

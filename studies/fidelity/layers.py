@@ -13,7 +13,7 @@ from joblib import Parallel, delayed
 
 from mist_dse.catalog import Catalog, conf_dir
 from mist_dse.catalog_schema import ENGINE_SECONDS
-from mist_dse.specs.design import EngineProfile
+from mist_dse.specs.engine import EngineProfile
 from mist_dse.validate.fit import FUSING
 from mist_dse.validate.run import Setup, predictions
 

@@ -14,7 +14,8 @@ from mist_dse.catalog import Catalog
 from mist_dse.perf import step
 from mist_dse.perf.kernels import kernel_time, product_work
 from mist_dse.perf.operator import coefficients, operator_time
-from mist_dse.specs.design import EngineProfile, Parallelism, Pool
+from mist_dse.specs.design import Parallelism, Pool
+from mist_dse.specs.engine import EngineProfile
 from mist_dse.specs.hardware import Accelerator
 
 FILE, CATALOG = Path(__file__).parent / "measured.csv", Catalog()

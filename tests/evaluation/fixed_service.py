@@ -5,7 +5,8 @@ from functools import cache
 from math import exp, factorial, floor
 
 import mist_dse as md
-from mist_dse.specs.design import Design, EngineProfile
+from mist_dse.specs.design import Design
+from mist_dse.specs.engine import EngineProfile
 
 PROMPT, OUTPUT = 256, 16
 

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from mist_dse.rows import Jobs, Records, Requests
-from mist_dse.specs.design import Design, EngineProfile, Parallelism, Pool
+from mist_dse.specs.design import Design, Parallelism, Pool
+from mist_dse.specs.engine import EngineProfile
 from mist_dse.specs.hardware import Link, Topology, TopologyTier
 from mist_dse.specs.model import ModelSpec
 from mist_dse.specs.pipeline import Pipeline, Stage

@@ -7,7 +7,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from mist_dse.rows import Requests
-from mist_dse.specs.design import Batching, Datatypes, Design, EngineProfile, Handoff, Parallelism, Pool
+from mist_dse.specs.design import Batching, Datatypes, Design, Handoff, Parallelism, Pool
+from mist_dse.specs.engine import EngineProfile
 from mist_dse.specs.hardware import Accelerator, Link, OperatorFit, Peaks, Topology, TopologyTier
 from mist_dse.specs.model import ModelSpec
 from mist_dse.specs.pipeline import Pipeline, Stage

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mist_dse.catalog import Catalog
-from mist_dse.specs.design import EngineProfile
+from mist_dse.specs.engine import EngineProfile
 from mist_dse.validate.case import Case, case, profile_of
 from mist_dse.validate.measurements import normalised
 from mist_dse.validate.recipe import recipes

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mist_dse.rows import Floats
-from mist_dse.specs.design import EngineProfile
+from mist_dse.specs.engine import EngineProfile
 from mist_dse.validate.calibration import case_latencies
 from mist_dse.validate.case import Case
 from mist_dse.validate.fit import CONSTANTS, FUSING, Constant, fitted_profile

@@ -9,7 +9,8 @@ import pytest
 
 from mist_dse.catalog import Catalog, conf_dir
 from mist_dse.catalog_errors import CatalogError
-from mist_dse.specs.design import STORAGE_BYTES, Batching, EngineProfile
+from mist_dse.specs.design import STORAGE_BYTES, Batching
+from mist_dse.specs.engine import EngineProfile
 from mist_dse.specs.hardware import COMPUTE_DTYPES
 from mist_dse.validate.measurements import measurements
 from mist_dse.validate.recipe import ARRIVALS, FLAGS, STATISTICS, Recipe, Rule, amount, recipe, recipe_of, recipes

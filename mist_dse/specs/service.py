@@ -1,0 +1,95 @@
+"""Pools without an LLM engine: encoders, vector indexes, KV tiers, CPU work and calls to the world outside."""
+
+from dataclasses import dataclass
+
+from mist_dse.specs._check import SpecError, not_negative, one_of, positive
+from mist_dse.specs.hardware import Accelerator, Host, MemoryTier
+from mist_dse.specs.model import ModelSpec
+from mist_dse.specs.retrieval import Index
+
+TIER_SCOPES = ("private", "node", "shared")
+"""Who shares one unit of a KV tier: nobody (one per engine), the engines of a node, or all engines."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvTier:
+    """A place for KV blocks beside the engines: ``capacity`` bytes in every unit, read and written over a link of its own, one
+    transfer at a time.
+
+    ``resident``: the blocks are in the accelerator's own memory, so that nothing is read; its capacity must be left by the engine.
+    """
+
+    name: str
+    tier: MemoryTier
+    capacity: float
+    scope: str = "private"
+    resident: bool = False
+
+    def __post_init__(self) -> None:
+        positive(self, capacity=self.capacity)
+        one_of(self, TIER_SCOPES, scope=self.scope)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """Something that hosts ``stages`` beside the engine pools.
+
+    What it is follows from what it has: an encoder (``model``, on ``accelerator`` or ``host``; each of ``replicas`` takes up to
+    ``batch`` requests at once and waits at most ``wait`` s for them), a vector ``index`` (sharded over ``hosts`` sockets, each replica
+    a whole copy), KV ``tiers``, CPU work (``host`` alone: ``hosts`` sockets with all their cores), or, with none of these, something
+    outside that is never busy. ``node``: the node whose host sockets (and memory bandwidth) it uses; None = sockets of its own.
+    ``dtype``: weights and products of the encoder. ``beside``: the engine pool whose devices the encoder runs on as well.
+    """
+
+    name: str
+    stages: tuple[str, ...]
+    replicas: int = 1
+    model: ModelSpec | None = None
+    accelerator: Accelerator | None = None
+    host: Host | None = None
+    hosts: int = 1
+    index: Index | None = None
+    tiers: tuple[KvTier, ...] = ()
+    batch: int = 1
+    wait: float = 0.0
+    dtype: str = "bf16"
+    node: int | None = None
+    beside: str = ""
+
+    def __post_init__(self) -> None:
+        positive(self, replicas=self.replicas, hosts=self.hosts, batch=self.batch)
+        not_negative(self, wait=self.wait, node=self.node)
+        if not self.stages:
+            raise SpecError(f"Service {self.name} hosts no stage")
+        if self.accelerator is not None and self.model is None:
+            raise SpecError(f"Service {self.name} has an accelerator and no model to run on it")
+        if self.model is not None and self.accelerator is None and self.host is None:
+            raise SpecError(f"Service {self.name} runs {self.model.name} on nothing: give it an accelerator or a host")
+        if self.index and self.host is None:
+            raise SpecError(f"Service {self.name} has an index and no host to keep it")
+        given = [bool(self.model), bool(self.index), bool(self.tiers)]
+        if sum(given) > 1:
+            raise SpecError(f"Service {self.name} must be one thing: an encoder (model), an index or KV tiers")
+
+    @property
+    def kind(self) -> str:
+        """encoder, index, tiers, cores or outside."""
+        if self.model is not None:
+            return "encoder"
+        if self.index:
+            return "index"
+        if self.tiers:
+            return "tiers"
+        return "cores" if self.host is not None else "outside"
+
+    @property
+    def devices(self) -> int:
+        """Accelerators."""
+        return self.replicas if self.accelerator is not None and not self.beside else 0
+
+    @property
+    def sockets(self) -> int:
+        """Host sockets that it needs beside those of accelerator nodes."""
+        if self.host is None or self.node is not None:
+            return 0
+        return self.hosts * (self.replicas if self.kind in ("index", "encoder") else 1)

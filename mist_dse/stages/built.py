@@ -1,0 +1,153 @@
+"""What becomes of an unrolled pipeline before servers have numbers: slots, the signals that join them, and who asked for what."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from mist_dse.rows import ON_END, Batcher, Ints, Jobs, Requests
+from mist_dse.specs.design import Design, Handoff, Pool
+from mist_dse.specs.service import Service
+from mist_dse.stages import tiers
+from mist_dse.stages.servers import ServiceRow
+from mist_dse.stages.unroll import Copy, Mask
+from mist_dse.stages.visits import Link, Slot, jobs
+from mist_dse.stages.work import Passes
+
+SIGNALS = -1
+"""Server of visits where signals meet, until it has a number; services are -2, -3 and so on."""
+
+Signals = dict[int, Mask]
+"""Slots whose ends are waited for, and of which requests."""
+
+
+class Layout(NamedTuple):
+    """Hand-offs, whose links are the first stations, and plans of KV tiers by service; services' stations follow from ``first`` on."""
+
+    pairs: tuple[Handoff, ...]
+    plans: Mapping[str, tiers.Plan]
+    first: int
+
+
+class Built:
+    """All slots and links of a pipeline under its requests, services not yet numbered."""
+
+    def __init__(self, design: Design, copies: tuple[Copy, ...], requests: Requests, layout: Layout) -> None:
+        self.design, self.copies, self.requests, self.layout = design, copies, requests, layout
+        self.slots: list[Slot] = []
+        self.links: dict[tuple[int, int, int], Mask] = {}
+        self.signals: list[Signals] = []
+        self.roles: dict[int, set[str]] = {}
+        self.choosing: set[str] = set()
+        self.of_copy: dict[int, list[int]] = {}
+        self._passes: dict[str, list[Passes]] = {}
+        self._engines = {pool.name: number for number, pool in enumerate(design.pools)}
+        self._services = {service.name: -2 - number for number, service in enumerate(design.services)}
+        self.later = np.arange(len(design.pipeline.stages))
+
+    @property
+    def meets(self) -> bool:
+        """Whether some visits are signals alone."""
+        return any(isinstance(slot.server, int) and slot.server == SIGNALS for slot in self.slots)
+
+    def passes(self, service: Service) -> list[Passes]:
+        """The encoder passes that its stages ask for."""
+        return self._passes.get(service.name, [])
+
+    def role(self, engine: int) -> str:
+        """What a pool does: prefill or decode alone, or both."""
+        roles = self.roles.get(engine, {"both"})
+        return next(iter(roles)) if len(roles) == 1 else "both"
+
+    def longest(self, engine: int) -> int:
+        """Longest prompt of a pool's visits."""
+        mine = [np.max(slot.prompt, initial=1) for slot in self.slots if isinstance(slot.server, int) and slot.server == engine]
+        return int(max(mine, default=1))
+
+    def add(self, slot: Slot, before: Signals, *, on: int = ON_END) -> int:
+        """A new slot that waits for ``before``; its number."""
+        self.slots.append(slot)
+        for source, mask in before.items():
+            self.join(source, len(self.slots) - 1, mask, on=on)
+        return len(self.slots) - 1
+
+    def join(self, source: int, target: int, mask: Mask, *, on: int = ON_END) -> None:
+        """A signal from one slot to another, for some requests."""
+        known = self.links.get((source, target, on))
+        self.links[source, target, on] = mask if known is None else known | mask
+
+    def waits(self, copy: Copy) -> Signals:
+        """What a copy waits for, slot by slot."""
+        found: Signals = {}
+        for source, mask in copy.sources.items():
+            for slot, held in self.signals[source].items():
+                both = mask & held
+                if both.any():
+                    found[slot] = found[slot] | both if slot in found else both
+        return found
+
+    def parallel(self, index: int) -> bool:
+        """Whether a copy is one of several side by side."""
+        repeat = self.design.pipeline.repeat_of(self.copies[index].stage.name)
+        return repeat is not None and repeat.mode == "parallel"
+
+    def past(self, slot: int, before: Signals) -> Signals:
+        """What waits for ``slot`` waits for: it, or what came before it where it is not visited."""
+        present = np.broadcast_to(np.asarray(self.slots[slot].present, bool), (len(self.requests.arrival),))
+        found = {slot: present}
+        if not present.all():
+            found |= {source: mask & ~present for source, mask in before.items() if (mask & ~present).any()}
+        return found
+
+    def engine(self, stage: str) -> tuple[int, Pool]:
+        """Number and pool of the engines that run ``stage``."""
+        pool = self.design.host_of(stage)
+        assert isinstance(pool, Pool)
+        return self._engines[pool.name], pool
+
+    def service(self, stage: str) -> tuple[int, Service]:
+        """Number, to be resolved, and service that runs ``stage``."""
+        service = self.design.host_of(stage)
+        assert isinstance(service, Service)
+        return self._services[service.name], service
+
+    def ask_passes(self, service: Service, passes: Passes) -> None:
+        """Remember the passes of an encoder's stage."""
+        self._passes.setdefault(service.name, []).append(passes)
+
+    def jobs(self, services: Mapping[str, ServiceRow], others: int) -> tuple[Jobs, Ints]:
+        """The visit table, with services numbered: their stations after the links of tiers, their batchers from ``others`` on."""
+        station = self.layout.first + sum(reach.units for plan in self.layout.plans.values() for reach in plan.reaches if reach.first >= 0)
+        number: dict[int, int] = {}
+        batchers = others
+        for service in self.design.services:
+            if service.name not in services:
+                continue
+            if isinstance(services[service.name].server, Batcher):
+                number[self._services[service.name]], batchers = batchers, batchers + 1
+            else:
+                number[self._services[service.name]], station = station, station + 1
+        number[SIGNALS] = station
+        units = {self._services[name]: 0.0 if isinstance(row.server, Batcher) else row.unit for name, row in services.items()}
+
+        def numbered(slot: Slot) -> Slot:
+            if not isinstance(slot.server, int) or slot.server >= 0:
+                return slot
+            return slot._replace(server=number[slot.server], work=np.asarray(slot.work, float) * units.get(slot.server, 1.0))
+
+        links = tuple(Link(source, target, on, mask) for (source, target, on), mask in self.links.items())
+        return jobs(tuple(numbered(slot) for slot in self.slots), links, len(self.requests.arrival))
+
+    def conversations(self, table: Jobs) -> tuple[Ints, Ints] | None:
+        """Branch and common tokens of every visit (`Slot`), None where no engine is visited twice in one conversation."""
+        if not any(isinstance(slot.server, int) and slot.server >= 0 and slot.branch > 0 for slot in self.slots) and not self._comes_back():
+            return None
+        n = len(self.requests.arrival)
+        present = np.stack([np.broadcast_to(np.asarray(slot.present, bool), (n,)) for slot in self.slots], axis=1)
+        columns = (np.stack([np.broadcast_to(getattr(slot, name), (n,)) for slot in self.slots], axis=1) for name in ("branch", "common"))
+        branch, common = (np.asarray(column, np.int64)[present] for column in columns)
+        return branch, common
+
+    def _comes_back(self) -> bool:
+        pools = [slot.server for slot in self.slots if isinstance(slot.server, int) and slot.server >= 0 and slot.branch == 0]
+        return len(pools) > len(set(pools))

@@ -1,0 +1,115 @@
+"""Services as servers: an encoder is a batcher, an index a station of bytes, cores a station of seconds, the world outside one without end.
+
+What shares a host's memory (index scans, KV reads, encoders on processors of one node) draws from one rate together: 0.8 of the bandwidth
+of the node's sockets (RAGO, arXiv 2503.14649).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from mist_dse.perf import retrieval
+from mist_dse.perf.encoder import encoder_time, memory_traffic
+from mist_dse.perf.retrieval import MEMORY_SHARE
+from mist_dse.rows import Batcher, Floats, Station
+from mist_dse.specs._check import SpecError
+from mist_dse.specs.design import Datatypes, Design
+from mist_dse.specs.evaluation import Infeasible
+from mist_dse.specs.hardware import Host
+from mist_dse.specs.service import Service
+from mist_dse.stages.work import Passes
+
+ENDLESS = 2**31
+"""Places of a server that is never full."""
+
+INSTANT = Station(rate=1.0, cap=1.0, slots=ENDLESS, latency=0.0)
+"""Where signals meet: visits without work."""
+
+
+class ServiceRow(NamedTuple):
+    """The server of one service, and what a unit of its stages' work (a query, a second, a pass) is in its own units."""
+
+    server: Station | Batcher
+    unit: float = 1.0
+
+
+def service_row(service: Service, passes: list[Passes]) -> ServiceRow | Infeasible:
+    """The server of a service that hosts no KV tiers. ``passes``: those of all its stages, whose mean an encoder is timed at."""
+    if service.kind == "encoder":
+        return _encoder(service, passes)
+    if service.kind == "index":
+        return _index(service)
+    if service.kind == "cores":
+        assert service.host is not None
+        cores = service.host.cores * service.hosts
+        return ServiceRow(Station(rate=float(cores), cap=1.0, slots=cores, latency=0.0))
+    return ServiceRow(Station(rate=float(ENDLESS), cap=1.0, slots=ENDLESS, latency=0.0))
+
+
+def _index(service: Service) -> ServiceRow | Infeasible:
+    """A whole copy of the index on each replica's sockets, which scan side by side: bytes of all sockets together."""
+    assert service.host is not None
+    assert service.index is not None
+    refused = retrieval.misfit(service.index, service.host, service.hosts)
+    if refused is not None:
+        return replace(refused, constraint=f"service {service.name}: {refused.constraint}")
+    scan = retrieval.scan(service.index, service.host, hosts=service.hosts)
+    sockets = service.hosts * service.replicas
+    station = Station(
+        rate=MEMORY_SHARE * service.host.memory_bandwidth * sockets,
+        cap=float(scan.thread_rate) * service.hosts,
+        slots=service.host.cores * service.replicas,
+        latency=float(scan.fixed),
+    )
+    return ServiceRow(station, float(scan.bytes_per_query) * service.hosts)
+
+
+def _encoder(service: Service, passes: list[Passes]) -> ServiceRow:
+    """Batches of requests, each with its passes: timed at their mean number and length, as an engine that pads to a mean would."""
+    assert service.model is not None
+    items = float(np.mean(np.concatenate([each.items for each in passes]))) if passes else 1.0
+    tokens = float(np.mean(np.concatenate([each.tokens for each in passes]))) if passes else 1.0
+    device = service.accelerator or service.host
+    assert device is not None
+    dtypes = Datatypes(weight=service.dtype, compute=service.dtype)
+    sizes = np.arange(service.batch + 1)
+    time: Floats = np.asarray(encoder_time(service.model, device, sizes * items, tokens, dtypes), float)
+    if shares_memory(service):
+        if service.batch > 1:
+            raise SpecError(f"Service {service.name} shares its host's memory and takes one request at a time: its batch must be 1")
+        moved = float(memory_traffic(service.model, items, tokens, dtypes))
+        rate = moved / float(time[1])
+        return ServiceRow(Station(rate=rate * service.replicas, cap=rate, slots=service.replicas, latency=0.0), moved)
+    return ServiceRow(Batcher(slots=service.replicas, size=service.batch, wait=service.wait, time=time, work_time=0.0))
+
+
+def shares_memory(service: Service) -> bool:
+    """Whether a service uses the memory of a node's host sockets."""
+    return service.node is not None and service.accelerator is None
+
+
+def memory_rates(design: Design) -> Mapping[int, float]:
+    """B/s of the host memory of each node that at least two services use."""
+    nodes: dict[int, list[Service]] = {}
+    for service in design.services:
+        if shares_memory(service):
+            assert service.node is not None
+            nodes.setdefault(service.node, []).append(service)
+    shared = {node: users for node, users in nodes.items() if len(users) > 1}
+    return {node: MEMORY_SHARE * _sockets(design, users) * _host(design, users).memory_bandwidth for node, users in shared.items()}
+
+
+def _host(design: Design, users: list[Service]) -> Host:
+    hosts: set[Host | None] = {user.host for user in users if user.host is not None} or {design.topology.host}
+    host = next(iter(hosts))
+    if len(hosts) > 1 or host is None:
+        raise SpecError(f"services {', '.join(user.name for user in users)} share a node and must name one host")
+    return host
+
+
+def _sockets(design: Design, users: list[Service]) -> int:
+    """Sockets of the nodes that the largest of the users stands on."""
+    each = design.topology.hosts_per_node
+    return max(-(-user.hosts // each) for user in users) * each
