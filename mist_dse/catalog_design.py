@@ -38,6 +38,7 @@ class WhenEntry(Strict):
     draw: StrictStr
     above: Amount = 0.0
     below: Amount = 1.0
+    way: StrictStr = ""
 
 
 class StageEntry(BaseModel):
@@ -170,7 +171,7 @@ class ServiceEntry(Strict):
     model: StrictStr | None = None
     accelerator: StrictStr | None = None
     host: StrictStr | None = None
-    sockets: StrictInt = 1
+    sockets: StrictInt = Field(default=1, ge=1)
     index: StrictStr | None = None
     tiers: dict[str, KvTierEntry] = Field(default={})
     batch: StrictInt = 1
@@ -204,8 +205,11 @@ class DesignEntry(Strict):
 
 def pipeline_of(entry: PipelineEntry, name: str, where: str) -> Pipeline:
     """The pipeline that a file describes."""
-    stages = []
+    stages, names = [], [stage.name for stage in entry.stages]
+    for repeat in entry.repeats:
+        _known(repeat.stages, names, f"{where}: repeats.{repeat.name}.stages", f"stage of pipeline {name}")
     for stage in entry.stages:
+        _known(stage.after, names, f"{where}: stages.{stage.name}.after", f"stage of pipeline {name}")
         options = tuple(sorted((key, _frozen(value)) for key, value in (stage.model_extra or {}).items()))
         with located(where, f"stages.{stage.name}"):
             when = When(**stage.when.model_dump()) if stage.when else None
@@ -265,20 +269,20 @@ def _service(name: str, entry: ServiceEntry, catalog: Entries, topology: Topolog
     if host is None and node is not None and entry.accelerator is None:
         host = topology.host
     index = catalog.index(entry.index, where=f"{place}.index: ") if entry.index else None
-    tiers = tuple(_tier(f"{place}.tiers", key, tier, catalog) for key, tier in entry.tiers.items())
+    tiers = tuple(_tier(where, f"services.{name}.tiers.{key}", tier, catalog) for key, tier in entry.tiers.items())
     with located(where, f"services.{name}"):
         return Service(name=name, stages=tuple(entry.hosts), replicas=entry.replicas, model=model, accelerator=accelerator, host=host,
                        hosts=entry.sockets, index=index, tiers=tiers, batch=entry.batch, wait=entry.wait, dtype=entry.dtype,
                        node=node, beside=entry.beside)  # fmt: skip
 
 
-def _tier(place: str, name: str, entry: KvTierEntry, catalog: Entries) -> KvTier:
-    tier = catalog.tier(entry.tier, where=f"{place}.{name}.tier: ")
+def _tier(where: str, path: str, entry: KvTierEntry, catalog: Entries) -> KvTier:
+    tier = catalog.tier(entry.tier, where=f"{where}: {path}.tier: ")
     capacity = entry.capacity if entry.capacity is not None else tier.capacity
     if capacity is None:
-        raise CatalogError(f"{place}.{name}: missing key 'capacity': tier {tier.name} has none of its own")
-    with located(place, name):
-        return KvTier(name=name, tier=tier, capacity=capacity, scope=entry.scope, resident=entry.resident)
+        raise CatalogError(f"{where}: {path}: missing key 'capacity': tier {tier.name} has none of its own")
+    with located(where, path):
+        return KvTier(name=path.rpartition(".")[2], tier=tier, capacity=capacity, scope=entry.scope, resident=entry.resident)
 
 
 def _node(entry: PlaceEntry | None, topology: Topology, place: str) -> int | None:

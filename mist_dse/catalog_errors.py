@@ -80,7 +80,10 @@ def _sentence(problem: Mapping[str, Any], schema: type[BaseModel]) -> str:
         return f"{prefix}missing key {location[-1]!r}"
     if problem["type"] == "value_error":
         return f"{prefix}{problem['ctx']['error']}"
-    return f"{prefix}{_short(problem['input'])}: {problem['msg'].replace('Input should', 'should')}"
+    return f"{prefix}{_short(problem['input'])}: {_DICTIONARY.sub('mapping', problem['msg'].replace('Input should', 'should'))}"
+
+
+_DICTIONARY = re.compile(r"valid dictionary( or instance of \w+)?")
 
 
 def _schema_at(schema: type[BaseModel], location: tuple[Any, ...]) -> type[BaseModel]:

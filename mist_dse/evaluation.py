@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mist_dse import metrics
-from mist_dse.analytic import BoundArrays, SteadyResult, bound, demand, offered_rate, saturated, steady
+from mist_dse.analytic import BoundArrays, SteadyResult, bound, offered_rate, saturated, steady
 from mist_dse.analytic.demand import Demands
 from mist_dse.catalog import Catalog
 from mist_dse.metrics.pools import ResourceUse
@@ -61,7 +61,7 @@ class Simulation:
 
     def to_pandas(self) -> "pd.DataFrame":
         """One row per request: times, tokens, preemptions, status, class, session and priority where there are any, prompt tokens
-        found in a prefix cache where there is one, and when each stage's visit started and ended."""
+        found in a prefix cache where there is one, and when service at each stage started and ended (`metrics.stage_times`)."""
         import pandas as pd
 
         r, q = self.records, self.requests
@@ -78,11 +78,9 @@ class Simulation:
         owner = np.repeat(np.arange(len(r.arrival)), np.diff(self.lowered.jobs.first))
         if any(engine.caching for engine in self.lowered.servers.engines):
             frame["found_tokens"] = np.bincount(owner, r.visit_cached, len(frame)).astype(np.int64)
-        for number, stage in enumerate(self.design.pipeline.stages):
-            visits = np.flatnonzero(self.lowered.stage_of_visit == number)
-            for column, times in (("start_s", r.visit_start), ("end_s", r.visit_end)):
-                if len(visits):
-                    frame[f"{stage.name}_{column}"] = pd.Series(times[visits], index=owner[visits]).groupby(level=0).max()
+        times = metrics.stage_times(r, self.lowered.jobs, self.lowered.stage_of_visit, self.lowered.later)
+        for stage, start, end in zip(self.design.pipeline.stages, times.start, times.end, strict=True):
+            frame[f"{stage.name}_start_s"], frame[f"{stage.name}_end_s"] = start, end
         return frame
 
 
@@ -192,12 +190,13 @@ def max_goodput(
     def loaded(factor: float) -> tuple[float, float]:
         table = at(factor)
         lowered = lower(design, table, pool_row=_pool_row)
-        asked = {} if isinstance(lowered, Infeasible) else demand(lowered.servers, lowered.jobs, table)
-        return offered_rate(table), _highest(asked, steps=True)[2] if asked else np.inf
+        asked = {} if isinstance(lowered, Infeasible) else metrics.demands(lowered, shared, table)
+        return offered_rate(table), metrics.highest(asked, steps=True)[2] if asked else np.inf
 
     def run(factor: float) -> Evaluation:
         return evaluate(design, workload, prices=prices, requests=at(factor))
 
+    shared = metrics.shared_names(design)
     top, limit = metrics.saturating_factor(loaded)
     factor, limited = metrics.largest_factor(lambda factor: metrics.slo_missed(run(factor), workload), top, limit=limit)
     if factor == 0:
@@ -224,16 +223,17 @@ def _simulated(design: Design, workload: Workload, drawn: Requests, lowered: Low
     records = run(lowered.servers, lowered.jobs, drawn)
     values = metrics.measure(records, drawn, workload)
     usage = metrics.pool_usage(records, lowered.servers)
-    values |= metrics.usage_metrics(usage) | metrics.energy(design, {name: pool.use for name, pool in usage.items()}, values)
-    asked = demand(lowered.servers, lowered.jobs, drawn, rate=_served_rate(records) if drawn.clients else None)
+    shared = metrics.shared_names(design)
+    used = metrics.utilisations(records, lowered.servers, shared)
+    use = {name: pool.use for name, pool in usage.items()} | metrics.service_use(design, used)
+    values |= metrics.usage_metrics(usage) | metrics.energy(design, use, values)
+    asked = metrics.demands(lowered, shared, drawn, rate=_served_rate(records) if drawn.clients else None)
     counted = metrics.counted_requests(len(records.arrival), workload.warmup)
     names = [stage.name for stage in design.pipeline.stages]
     pools = {name: {key: value for key, value in pool._asdict().items() if key != "use"} for name, pool in usage.items()}
-    rates = [station.rate for station in lowered.servers.stations] + [float(batcher.slots) for batcher in lowered.servers.batchers]
-    for name, rate, busy in zip(lowered.servers.names[len(lowered.servers.engines) :], rates, records.station_busy, strict=True):
-        pools[name] = {"utilisation": float(busy) / (rate * max(records.makespan, np.finfo(float).tiny))}
+    pools |= {name: {"utilisation": used[name]} for name in metrics.real_servers(lowered.servers, shared) if name in used}
     outcome = _outcome(design, "simulated", values, asked, drawn, lowered)
-    server = _highest(asked, steps=True)[0]
+    server = metrics.highest(asked, steps=True)[0]
     if server in usage:
         engine = lowered.servers.engines[lowered.servers.names.index(server)]
         outcome = replace(outcome, bottleneck=f"{server}: {metrics.limiting_resource(usage[server], engine)}")
@@ -243,8 +243,21 @@ def _simulated(design: Design, workload: Workload, drawn: Requests, lowered: Low
         classes=metrics.class_metrics(records, drawn, workload),
         backlog={} if drawn.clients else metrics.backlog(records),
         breakdown=metrics.breakdown(records, lowered.jobs, lowered.stage_of_visit, names, counted=counted, later=lowered.later),
-        pools={name: row | _demand_columns(asked[name]) for name, row in pools.items()},
+        pools=_with_watts({name: row | metrics.demand_columns(asked[name]) for name, row in pools.items()}, design, use),
     )
+
+
+def _with_watts(pools: Mapping[str, Mapping[str, Any]], design: Design, use: Mapping[str, ResourceUse]) -> dict[str, dict[str, Any]]:
+    """Rows of ``pools`` with the power of each pool and service, which get a row where they have none and draw some."""
+    return _with_column(pools, "watts", metrics.watts_by_host(design, use))
+
+
+def _with_column(pools: Mapping[str, Mapping[str, Any]], column: str, values: Mapping[str, float | None]) -> dict[str, dict[str, Any]]:
+    found = {name: dict(row) for name, row in pools.items()}
+    for name, value in values.items():
+        if name in found or value:
+            found.setdefault(name, {})[column] = value
+    return found
 
 
 def _served_rate(records: Records) -> float:
@@ -259,11 +272,23 @@ def _steady(design: Design, workload: Workload, drawn: Requests, lowered: Lowere
     values = _spread_metrics(result) | metrics.completed_rates(counted, seconds, drawn)
     names = lowered.servers.names[: len(lowered.servers.engines)]
     use = {name: _steady_use(result, name, load) for name, load in zip(names, lowered.servers.loads, strict=True)}
+    shared = metrics.shared_names(design)
+    asked = metrics.with_shared(result.demand, lowered.servers, shared)
+    real = metrics.real_servers(lowered.servers, shared)
+    pools = {name: result.pools[name] if name in result.pools else _predicted_row(asked[name]) for name in real}
+    use |= metrics.service_use(design, {name: min(float(row["utilisation"]), 1.0) for name, row in pools.items()})
     values |= metrics.energy(design, use, values)
-    values["utilisation"] = max(row["utilisation"] for row in result.pools.values())
-    values["kv_occupancy"] = max(row["kv"] for row in result.pools.values())
-    return replace(_outcome(design, "steady", values, result.demand, drawn, lowered), completed=result.completed, rejected=result.rejected,
-                   bottleneck=result.bottleneck, pools=result.pools)  # fmt: skip
+    values["utilisation"] = max((result.pools[name]["utilisation"] for name in names), default=None)
+    values["kv_occupancy"] = max((result.pools[name].get("kv", 0.0) for name in names), default=None)
+    outcome = _outcome(design, "steady", values, asked, drawn, lowered)
+    bottleneck = outcome.bottleneck if metrics.highest(asked, steps=True)[0] in shared else result.bottleneck
+    return replace(outcome, completed=result.completed, rejected=result.rejected, bottleneck=bottleneck,
+                   pools=_with_watts(pools, design, use))  # fmt: skip
+
+
+def _predicted_row(asked: Mapping[str, float]) -> dict[str, float]:
+    """A server of which the mean field knows the demand alone."""
+    return {"utilisation": min(max(asked.values()), 1.0)} | metrics.demand_columns(asked)
 
 
 def _spread_metrics(result: SteadyResult) -> Metrics:
@@ -277,8 +302,9 @@ def _spread_metrics(result: SteadyResult) -> Metrics:
 def _steady_use(result: SteadyResult, name: str, load: Load) -> ResourceUse:
     """Seconds per second of each resource: demand, and the weights once per step that is really taken."""
     row = result.pools[name]
-    moved = row["demand memory bandwidth"] + row["steps"] * load.byte_seconds_step
-    return ResourceUse(min(row["utilisation"], 1.0), min(row["demand compute"], 1.0), min(moved, 1.0), min(row["demand interconnect"], 1.0))
+    compute, memory, link = (row.get(f"demand {name}", 0.0) for name in ("compute", "memory bandwidth", "interconnect"))
+    moved = memory + row.get("steps", 0.0) * load.byte_seconds_step
+    return ResourceUse(min(row["utilisation"], 1.0), min(compute, 1.0), min(moved, 1.0), min(link, 1.0))
 
 
 def _bounded(design: Design, workload: Workload, drawn: Requests, lowered: Lowered) -> Evaluation:
@@ -293,8 +319,11 @@ def _bounded(design: Design, workload: Workload, drawn: Requests, lowered: Lower
         values["slo_attainment"] = float(met.sum() / max(counted.sum(), 1))
         if values["throughput_rps"] is not None:
             values["goodput_rps"] = values["throughput_rps"] * float(met.sum() / max((served & counted).sum(), 1))
-    asked = demand(lowered.servers, lowered.jobs, drawn) if not drawn.clients else {}
-    return replace(_outcome(design, "bound", values, asked, drawn, lowered), completed=int(served.sum()), rejected=int((~served).sum()))
+    shared = metrics.shared_names(design)
+    asked = metrics.demands(lowered, shared, drawn) if not drawn.clients else {}
+    pools = {name: metrics.demand_columns(asked[name]) for name in metrics.real_servers(lowered.servers, shared) if name in asked}
+    return replace(_outcome(design, "bound", values, asked, drawn, lowered), completed=int(served.sum()), rejected=int((~served).sum()),
+                   pools=pools)  # fmt: skip
 
 
 def _best_rates(floor: BoundArrays, drawn: Requests, counted: Any) -> Metrics:
@@ -309,32 +338,16 @@ def _outcome(design: Design, fidelity: str, values: Metrics, asked: Demands, dra
     """The evaluation before cost and limits: metrics, the verdict of the demand function, provenance."""
     found: tuple[Infeasible, ...] = ()
     if asked and saturated(asked, drawn):
-        server, resource, value = _highest(asked, steps=True)
-        text = f"{server} is saturated: {value:.3g} of what its {resource} can serve is asked"
-        found = (Infeasible(kind="saturated", constraint=text, margin=value - 1.0),)
-    server, resource, _ = _highest(asked, steps=False) if asked else ("", "", 0.0)
+        found = (metrics.saturation(asked),)
+    server, resource, _ = metrics.highest(asked, steps=False) if asked else ("", "", 0.0)
     return Evaluation(
         design_id=design.design_id,
         fidelity=fidelity,
         metrics=_all(values),
         violations=found,
         bottleneck=f"{server}: {resource}" if server else "",
-        provenance={"pools": lowered.provenance, "requests": len(drawn.arrival)},
+        provenance={"pools": lowered.provenance, "requests": len(drawn.arrival), "power": metrics.energy_provenance(design)},
     )
-
-
-def _highest(asked: Demands, *, steps: bool) -> tuple[str, str, float]:
-    """The server that is asked most of, the resource (other than its steps as such, unless ``steps``), and how much."""
-    server = max(asked, key=lambda name: max(asked[name].values()))
-    row = asked[server]
-    named = {name: value for name, value in row.items() if name != "steps"} or row
-    resource = max(row if steps else named, key=lambda name: row[name])
-    return server, resource if resource != "steps" else "step time", row[resource]
-
-
-def _demand_columns(asked: Mapping[str, float]) -> dict[str, float]:
-    """Demands of one server by resource; ``demand`` is the highest."""
-    return {"demand": max(asked.values())} | {f"demand {name}": value for name, value in asked.items() if name != "steps"}
 
 
 def _judged(outcome: Evaluation, design: Design, workload: Workload, book: PriceBook) -> Evaluation:
@@ -346,6 +359,8 @@ def _judged(outcome: Evaluation, design: Design, workload: Workload, book: Price
         found.append(priced)
         priced = {"accelerators": float(design.accelerators)}
     values |= priced
+    rent = metrics.usd_per_hour_by_host(design, book)
+    pools = outcome.pools if isinstance(rent, Infeasible) else _with_column(outcome.pools, "usd_per_hour", rent)
     arrived = outcome.completed + outcome.rejected + outcome.unfinished
     for count, what in ((outcome.rejected, "can never fit the KV cache or context length"), (outcome.unfinished, "never complete")):
         if count:
@@ -353,7 +368,8 @@ def _judged(outcome: Evaluation, design: Design, workload: Workload, book: Price
     found += _broken(workload.slo, values, "")
     for one in workload.classes:
         found += _broken(one.slo, outcome.classes.get(one.name, values if len(workload.classes) == 1 else None), f"class {one.name}: ")
-    return replace(outcome, metrics=values, violations=tuple(found), provenance={**outcome.provenance, "prices": book.name})
+    said = {**outcome.provenance, "prices": book.name, "price rules": metrics.price_provenance(design, book)}
+    return replace(outcome, metrics=values, violations=tuple(found), pools=pools, provenance=said)
 
 
 def _broken(slo: Slo | None, values: Mapping[str, float | None] | None, of: str) -> list[Infeasible]:

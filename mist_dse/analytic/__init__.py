@@ -4,8 +4,9 @@ from mist_dse.analytic.bound import BoundArrays, bound
 from mist_dse.analytic.combine import DesignSteady, colocated, combine
 from mist_dse.analytic.demand import demand, offered_rate, pool_demand, saturated
 from mist_dse.analytic.pool import PoolSteady, Variants, pool_steady
+from mist_dse.analytic.result import SteadyResult
 from mist_dse.analytic.spread import Spread
-from mist_dse.analytic.steady import SteadyResult, steady
+from mist_dse.analytic.steady import steady
 from mist_dse.analytic.traffic import Traffic, engine_traffic
 
 __all__ = [

@@ -19,7 +19,8 @@ from mist_dse.rows import CHUNKED, STATIC, Engine, Floats, Ints, StepCost
 
 POINTS = 48
 PACKED = 2000  # prompts on which packing is tried
-_NODES = ((-(3**0.5), 1 / 6), (0.0, 2 / 3), (3**0.5, 1 / 6))  # Gauss-Hermite, 3 points, for the batch's fluctuation
+NODES = ((-(3**0.5), 1 / 6), (0.0, 2 / 3), (3**0.5, 1 / 6))
+"""Gauss-Hermite, 3 points, for the batch's fluctuation: (deviations, weight)."""
 
 
 class MeanCost(NamedTuple):
@@ -136,7 +137,9 @@ def _stepwise_curve(mean: MeanCost, engine: Engine, traffic: Traffic, limits: tu
     seen = 1 - (1 - share) ** engine.ranks
     crowd = engine.ranks * share / np.maximum(seen, 1e-12)
     pure, mixed = (
-        _step_times(mean, chunked, batch, (carried, crowd), slots) if decodes > 0 else _prompt_times(mean, traffic, carried, crowd)
+        _step_times(mean, chunked, (batch, traffic.clump), (carried, crowd), slots)
+        if decodes > 0
+        else _prompt_times(mean, traffic, carried, crowd)
     )
     step = seen * mixed + (1 - seen) * pure if decodes > 0 else mixed
     step = step * cycle_factor(mean.cost, engine, (seen * mixed**2 + (1 - seen) * pure**2) / step**2 - 1 if decodes > 0 else 0.0)
@@ -181,15 +184,18 @@ def _steps_packed(total: list[float], limit: float) -> int:
     return steps
 
 
-def _step_times(mean: MeanCost, chunked: bool, batch: Floats, prompts: tuple[Floats, Floats], slots: Floats) -> tuple[Floats, Floats]:
+def _step_times(
+    mean: MeanCost, chunked: bool, decoding: tuple[Floats, float], prompts: tuple[Floats, Floats], slots: Floats
+) -> tuple[Floats, Floats]:
     """(pure, mixed) step times as a sequence meets them: beside itself, a batch that fluctuates like a Poisson count.
 
-    ``prompts``: tokens that a rank with prompts carries, and how many ranks do.
+    ``decoding``: the batch, and how many come together (those of its request are beside a sequence too). ``prompts``: tokens that a
+    rank with prompts carries, and how many ranks do.
     """
-    carried, crowd = prompts
+    (batch, clump), (carried, crowd) = decoding, prompts
     pure, mixed = np.zeros_like(batch), np.zeros_like(batch)
-    for node, weight in _NODES:
-        beside = np.clip(1 + batch + node * np.sqrt(batch), 1.0, np.maximum(slots, 1.0))
+    for node, weight in NODES:
+        beside = np.clip(clump + batch + node * np.sqrt(batch * clump), 1.0, np.maximum(slots, 1.0))
         pure = pure + weight * pure_time(mean, beside)
         with_prompts = mixed_time(mean, beside if chunked else 0.0 * beside, carried, attention=mean.per_token * carried, crowd=crowd)
         mixed = mixed + weight * with_prompts

@@ -1,7 +1,7 @@
 """The visit graph of every request, walked for all requests at once, one visit of each at a time.
 
-Visits of a request are numbered so that signals go forward. A visit is ready at its last signal, or where it needs fewer
-signals than it has edges, at the earliest one (a floor for any order of arrival).
+Visits of a request are numbered so that signals go forward. A visit that needs k signals is ready at the k-th of those that come, in order
+of time: the last one, or an earlier one where it needs fewer than it has edges.
 """
 
 from collections.abc import Callable
@@ -19,20 +19,32 @@ def walked(jobs: Jobs, entry: Floats, served: Served) -> tuple[Floats, Floats, F
     """(ready, start, end) of every visit, where visits without signals to wait for are ready at ``entry`` [v]."""
     count = len(jobs.server)
     incoming = np.bincount(jobs.edge_to[jobs.edge_on != CANCEL], minlength=count)
-    latest, earliest = np.full(count, -np.inf), np.full(count, np.inf)
+    latest, when = np.full(count, -np.inf), np.full(len(jobs.edge_to), np.inf)
+    into = np.argsort(jobs.edge_to, kind="stable")
     ready, start, end = entry.astype(float), np.full(count, np.nan), np.full(count, np.nan)
     for visits in places(jobs):
         waits = jobs.need[visits] > 0
-        signal = np.where(jobs.need[visits] >= incoming[visits], latest[visits], earliest[visits])
-        ready[visits] = np.where(waits, signal, entry[visits])
+        ready[visits] = np.where(waits, latest[visits], entry[visits])
+        some = visits[waits & (jobs.need[visits] < incoming[visits])]
+        ready[some] = _in_order(jobs, some, when, into)
         start[visits], end[visits] = served(visits, ready[visits])
         edges, source = edges_of(jobs, visits)
         signals = jobs.edge_on[edges] != CANCEL
         edges, source = edges[signals], source[signals]
-        when = np.where(jobs.edge_on[edges] == ON_START, start[source], end[source])
-        np.maximum.at(latest, jobs.edge_to[edges], when)
-        np.minimum.at(earliest, jobs.edge_to[edges], when)
+        when[edges] = np.where(jobs.edge_on[edges] == ON_START, start[source], end[source])
+        np.maximum.at(latest, jobs.edge_to[edges], when[edges])
     return ready, start, end
+
+
+def _in_order(jobs: Jobs, visits: Ints, when: Floats, into: Ints) -> Floats:
+    """Time of the ``need``-th signal to each of ``visits``; ``into``: edges by the visit that they lead to."""
+    if not len(visits):
+        return np.zeros(0)
+    target = jobs.edge_to[into]
+    chosen = into[np.isin(target, visits)]
+    times, owner = when[chosen], jobs.edge_to[chosen]
+    order = np.lexsort((times, owner))
+    return np.asarray(times[order][np.searchsorted(owner[order], visits) + jobs.need[visits] - 1])
 
 
 def places(jobs: Jobs) -> list[Ints]:

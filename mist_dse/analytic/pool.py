@@ -118,7 +118,7 @@ def pool_steady(cost: StepCost, engine: Engine, traffic: Traffic, variants: Vari
     are those at the sustainable rate, with waits capped by the horizon: an ordering, not a prediction.
     """
     op = operation(cost, engine, traffic, variants)
-    base, own, wait = _first_emission(engine, traffic, op)
+    base, own, wait = first_emission(engine, traffic, op)
     first = mixture_spread(base, wait)
     first = _with_entrance(first, engine, traffic, op)
     residence = first.mean + op.token * traffic.decodes
@@ -191,7 +191,7 @@ def _pearson(mean: Floats, deviation: Floats, skew: Floats) -> Spread:
     return Spread(mean, *quantiles)
 
 
-def _first_emission(engine: Engine, traffic: Traffic, op: Operation) -> tuple[Floats, Floats, Wait]:
+def first_emission(engine: Engine, traffic: Traffic, op: Operation) -> tuple[Floats, Floats, Wait]:
     """(own service per bin [v, bins], its mean [v], wait) from arrival at the queue to the first emission."""
     if engine.policy == STATIC:
         return _static_emission(engine, traffic, op)
@@ -267,7 +267,7 @@ def _residual(engine: Engine, traffic: Traffic, op: Operation) -> Wait:
     """What is left of the step that an arrival finds running; ranks of an engine step together."""
     share = 1 - (1 - op.share) ** engine.ranks
     m1, m2, m3 = (share * op.mixed**k + (1 - share) * op.pure**k for k in (1, 2, 3))
-    busy = 1 - np.exp(-op.batch * engine.ranks) if traffic.decodes > 0 else np.zeros_like(op.batch)
+    busy = 1 - np.exp(-op.batch * engine.ranks / traffic.clump) if traffic.decodes > 0 else np.zeros_like(op.batch)
     return Wait(busy * m2 / (2 * m1), busy * m3 / (3 * m1), busy)
 
 
@@ -326,14 +326,16 @@ def _with_entrance(first: Spread, engine: Engine, traffic: Traffic, op: Operatio
     """Adds the serial front end and the client's constant to visits that enter from the user."""
     if not traffic.entering:
         return first
-    intake = engine.front_end + engine.front_end_token * (traffic.fresh + traffic.start)
-    if intake.max() <= 0:
-        return first.shifted(engine.client)
+    intake, wait = entrance(engine, traffic, op)
+    return first.shifted(engine.client + intake.mean(axis=1)).shifted(wait.mean)
+
+
+def entrance(engine: Engine, traffic: Traffic, op: Operation) -> tuple[Floats, Wait]:
+    """(seconds of each visit in the serial front end [v, n], wait for it)."""
     slow = 1.0 / (1.0 - np.minimum(_streaming(engine, traffic, op), MOST_STREAMING))
-    shifted = first.shifted(engine.client + float(intake.mean()) * slow)
-    moments = (float((intake**k).mean()) * slow**k for k in (1, 2, 3))
+    intake = (engine.front_end + engine.front_end_token * (traffic.fresh + traffic.start))[None, :] * slow[:, None]
     replica = op.rate * engine.ranks
-    wait = single_wait(
-        Service(replica, *(np.full_like(replica, moment) for moment in moments)), traffic.scv / op.variants.replicas, traffic.horizon
-    )
-    return shifted.shifted(wait.mean)
+    if intake.max() <= 0:
+        return intake, Wait(*(np.zeros_like(replica) for _ in Wait._fields))
+    service = Service(replica, *((intake**k).mean(axis=1) for k in (1, 2, 3)))
+    return intake, single_wait(service, traffic.scv / op.variants.replicas, traffic.horizon)

@@ -47,6 +47,16 @@ class Service(NamedTuple):
         return np.asarray(np.maximum(self.m2 / np.where(self.m1 > 0, self.m1, 1.0) ** 2 - 1.0, 0.0))
 
 
+def one_wait(mean: float, second: float, positive: float) -> Wait:
+    """A wait from its three numbers."""
+    return Wait(*(np.asarray(value, dtype=float) for value in (mean, second, positive)))
+
+
+def one_service(rate: float, seconds: Floats) -> Service:
+    """A queue from its arrival rate and the service times of jobs [n]."""
+    return Service(*(np.asarray(value, dtype=float) for value in (rate, *((seconds**k).mean() for k in (1, 2, 3)))))
+
+
 def klb_factor(rho: Floats, ca2: Floats, cs2: Floats) -> Floats:
     """Kraemer and Langenbach-Belz (1976): factor on the Allen-Cunneen wait; 1 for Poisson arrivals."""
     smooth = np.exp(-2 * (1 - rho) * (1 - ca2) ** 2 / (3 * np.maximum(rho, 1e-9) * np.maximum(ca2 + cs2, 1e-9)))
@@ -56,6 +66,8 @@ def klb_factor(rho: Floats, ca2: Floats, cs2: Floats) -> Floats:
 
 def horizon_wait(service: Service, ca2: Floats, horizon: float) -> Floats:
     """Mean wait over a horizon (s) at utilisation 1: (2/3) sqrt(2 l E[s]^2 (ca2 + cs2) T / pi)."""
+    if not np.isfinite(horizon):
+        return np.full(np.shape(service.rate * ca2), np.inf)
     return (2 / 3) * np.sqrt(2 * service.rate * service.m1**2 * (ca2 + service.scv) * horizon / math.pi)
 
 
@@ -98,6 +110,25 @@ def added(first: Wait, second: Wait) -> Wait:
     """The sum of two independent waits that tend to be there together."""
     positive = np.maximum(first.positive, second.positive)
     return Wait(first.mean + second.mean, first.second + 2 * first.mean * second.mean + second.second, positive)
+
+
+def drawn(wait: Wait, count: int, seed: int) -> Floats:
+    """``count`` values [count] of one wait: its law in as many equal parts, dealt out in a random order; their mean is the law's.
+
+    >>> round(float(drawn(Wait(np.array([0.25]), np.array([0.25]), np.array([0.5])), 1000, 0).mean()), 12)
+    0.25
+    """
+    mean, second, positive = (float(np.ravel(value)[0]) for value in wait)
+    if mean <= _INSTANT or count == 0:
+        return np.full(count, mean)
+    busy = min(max(positive, 1e-9), 1.0)
+    scale, shape = (float(value) for value in weibull(np.asarray(mean / busy), np.asarray(second / busy)))
+    level = (np.arange(count) + 0.5) / count
+    late = np.clip((level - (1 - busy)) / busy, 0.0, None)
+    values = np.where(late > 0, scale * (-np.log1p(-late)) ** (1 / shape), 0.0)
+    total = values.mean()
+    values = values * (mean / total) if total > 0 else np.full(count, mean)
+    return np.random.default_rng(seed).permutation(values)
 
 
 @cache

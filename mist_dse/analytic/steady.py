@@ -12,30 +12,18 @@ import numpy as np
 from mist_dse.analytic.bound import rejected_requests, unloaded
 from mist_dse.analytic.caching import spared
 from mist_dse.analytic.combine import DesignSteady, colocated, combine
-from mist_dse.analytic.demand import Demands, demand, highest, offered_rate, saturated
+from mist_dse.analytic.demand import demand, highest, offered_rate, saturated
+from mist_dse.analytic.paths import request_of_visit
+from mist_dse.analytic.pipeline import network_steady
 from mist_dse.analytic.pool import PoolSteady, Variants, operation, pool_steady, variants_of
 from mist_dse.analytic.queueing import Service, many_wait
+from mist_dse.analytic.result import SteadyResult, bottleneck, pool_row, server_row
 from mist_dse.analytic.spread import Spread
 from mist_dse.analytic.traffic import Traffic, gaps_per_step, realised_scv, realised_span, visit_traffic
 from mist_dse.rows import Floats, Ints, Jobs, Requests, Servers
 
 RATES = 96
 """Rates at which a closed loop is tried."""
-
-
-class SteadyResult(NamedTuple):
-    """Stationary figures of one design (s, 1/s)."""
-
-    ttft: Spread
-    tpot: Spread
-    e2e: Spread
-    rate: float  # completed requests per second
-    saturated: bool
-    demand: Demands
-    bottleneck: str  # "server: resource"
-    pools: dict[str, dict[str, float]]
-    completed: int
-    rejected: int
 
 
 class _Design(NamedTuple):
@@ -56,6 +44,8 @@ class _Design(NamedTuple):
 
 def steady(servers: Servers, jobs: Jobs, requests: Requests) -> SteadyResult:
     """Figures of one design at the realised rate, or at the rate that a closed loop settles at."""
+    if not _in_pairs(servers, jobs):
+        return network_steady(servers, jobs, requests)
     design = _design(servers, spared(servers, jobs, any_order=False), requests)
     rejected = int(rejected_requests(servers, jobs).sum())
     rate = offered_rate(requests) if requests.clients == 0 else closed_rate(design, requests)
@@ -64,29 +54,41 @@ def steady(servers: Servers, jobs: Jobs, requests: Requests) -> SteadyResult:
     ttft, tpot, e2e = (Spread(*(np.asarray(value.reshape(-1)[0]) for value in spread)) for spread in figures[1:])
     if requests.clients:
         ttft, e2e = (spread.shifted(_burst(design, requests)) for spread in (ttft, e2e))
-    names = [servers.names[number] for number in design.engines]
-    table = {name: _pool_row(pool, asked[name]) for name, pool in zip(names, pools, strict=True)}
+    places = {servers.names[number]: place for place, number in enumerate(design.engines)}
+    used = {name: (pools[place], _traffic(design, place, np.array([rate]))) for name, place in places.items()}
+    table = {name: _row(design, number, asked[name], rate, used) for number, name in enumerate(servers.names)}
     limit = max(highest(asked)[2], 1.0) if requests.clients == 0 else 1.0
-    return SteadyResult(ttft, tpot, e2e, rate / limit, saturated(asked, requests), asked, bottleneck(design, pools, asked, rate), table,
+    return SteadyResult(ttft, tpot, e2e, rate / limit, saturated(asked, requests), asked, bottleneck(servers, used, asked), table,
                         len(requests.arrival) - rejected, rejected)  # fmt: skip
 
 
-def _pool_row(pool: PoolSteady, asked: dict[str, float]) -> dict[str, float]:
-    names = ("demand", "batch", "utilisation", "kv", "sequences", "wait", "steps")
-    return {name: float(getattr(pool, name)[0]) for name in names} | {
-        f"demand {key}": value for key, value in asked.items() if key != "steps"
-    }
+def _row(
+    design: _Design, number: int, asked: dict[str, float], rate: float, used: dict[str, tuple[PoolSteady, Traffic]]
+) -> dict[str, float]:
+    name, station = design.servers.names[number], number - len(design.servers.engines)
+    if name in used:
+        return pool_row(used[name][0], asked)
+    wait = float(_station_wait(design, np.array([rate]), only=station)[0]) if station >= 0 else 0.0
+    return server_row(asked, utilisation=asked.get("rate", 0.0), wait=wait)
+
+
+def _in_pairs(servers: Servers, jobs: Jobs) -> bool:
+    """Whether requests visit one engine pool once, or one that hands its KV through stations to a second: the cases of `combine`."""
+    owner, engine = request_of_visit(jobs), jobs.server < len(servers.engines)
+    first = np.zeros(len(jobs.server), bool)
+    first[jobs.first[:-1][np.diff(jobs.first) > 0]] = True
+    links = (jobs.server < len(servers.engines) + len(servers.stations)) & ((jobs.lease >= 0) | (jobs.frees >= 0))
+    handed = engine & (jobs.handed > 0)
+    counts = (np.bincount(owner, weights=kind, minlength=1).max(initial=0) for kind in (engine & ~handed, handed))
+    pools = [len(np.unique(jobs.server[kind])) for kind in (engine & first, engine & ~first)]
+    lone = bool((engine | links).all() and (first <= (engine & ~handed)).all() and (engine & ~first <= handed).all())
+    return lone and max(counts) <= 1 and pools[0] == 1 and pools[1] <= 1
 
 
 def _design(servers: Servers, jobs: Jobs, requests: Requests) -> _Design:
     engines = [number for number in range(len(servers.engines)) if (jobs.server == number).any()]
     engines.sort(key=lambda number: int(np.flatnonzero(jobs.server == number)[0]))
     visits = tuple(np.flatnonzero(jobs.server == number) for number in engines)
-    handed = [bool((jobs.handed[each] > 0).all()) for each in visits]
-    if handed not in ([False], [False, True]):
-        raise ValueError(
-            f"steady covers one engine pool, or one that computes prompts and one that is handed them: these visits use {len(engines)}"
-        )
     ready, _, end = unloaded(servers, jobs)
     ahead = float(ready[visits[0]].mean())
     delay, hold = 0.0, 0.0
@@ -151,10 +153,12 @@ def _correlation(first: Floats, second: Floats) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def _station_wait(design: _Design, rate: Floats) -> Floats:
-    """Mean seconds lost to other jobs at the stations, per request that meets them."""
+def _station_wait(design: _Design, rate: Floats, only: int = -1) -> Floats:
+    """Mean seconds lost to other jobs at the stations (or at one of them), per request that meets them."""
     waits = np.zeros_like(rate)
     for number, station in enumerate(design.servers.stations):
+        if only not in (-1, number):
+            continue
         visits = np.flatnonzero(design.jobs.server == number + len(design.servers.engines))
         if not len(visits):
             continue
@@ -196,23 +200,3 @@ def _sustainable_prompts(design: _Design) -> float:
     alone = traffic._replace(steps=np.zeros_like(traffic.steps))
     op = operation(design.servers.costs[number], design.servers.engines[number], alone)
     return float(1 / op.demand[0])
-
-
-def bottleneck(design: _Design, pools: tuple[PoolSteady, ...], asked: Demands, rate: float) -> str:
-    """``server: resource``: the server of the highest demand, and what its steps (or its places) are short of."""
-    name, resource, _ = highest(asked)
-    names = [design.servers.names[number] for number in design.engines]
-    if name not in names or resource != "steps":
-        return f"{name}: {resource}"
-    place = names.index(name)
-    number, pool, row = design.engines[place], pools[place], asked[name]
-    full = max(("KV blocks", "sequences"), key=lambda key: row[key])
-    if row[full] >= 0.9:
-        return f"{name}: {full}"
-    load, engine = design.servers.loads[number], design.servers.engines[number]
-    weights = load.byte_seconds_step * float(pool.steps[0]) * engine.lanes
-    traffic = _traffic(design, place, np.array([rate]))
-    context = float(traffic.rate[0]) / (engine.replicas * engine.ranks) * traffic.decodes * traffic.context * load.byte_seconds_context
-    shares = {"compute": row["compute"], "memory bandwidth": weights + context, "interconnect": row["interconnect"]}
-    busiest = max(shares, key=lambda key: shares[key])
-    return f"{name}: {busiest if shares[busiest] >= 0.3 * float(pool.utilisation[0]) else 'fixed step time'}"

@@ -29,6 +29,7 @@ class Traffic(NamedTuple):
     edges: Ints  # first place in ``order`` of each bin
     reserved: Floats  # [n] tokens that the visit may come to hold, as far as a scheduler knows
     gaps: Floats  # [n] intervals between output tokens that the decode steps stand for
+    clump: float = 1.0  # sequences of one request that decode on a rank together, mean over visits
 
     @property
     def tokens(self) -> float:

@@ -13,11 +13,14 @@ class UsageError(ValueError):
 
 
 def one_line(error: BaseException) -> str:
-    """The message of ``error`` on one line."""
+    """The message of ``error`` on one line; of a file that is no YAML, where and why."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return f"{mark.name}, line {mark.line + 1}: {getattr(error, 'problem', None)}"
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def is_bad_input(error: BaseException) -> bool:
     """Whether ``error`` says that the input is at fault: a ``ValueError`` that this project defines, or a file that will not open."""
     ours = isinstance(error, ValueError) and type(error).__module__.partition(".")[0] == "mist_dse"
-    return ours or isinstance(error, OSError)
+    return ours or isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "yaml"

@@ -32,7 +32,9 @@ def workload_of(job: Job) -> Workload:
 
 
 def changed_design(data: Mapping[str, Any], config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Plain data of a design after ``every`` and ``pools`` of ``config``; a single pool's setting outdoes that of every pool.
+    """Plain data of a design after ``every``, ``pools`` and ``services`` of ``config``.
+
+    What is set everywhere is set in every pool, not in services; a single pool's setting outdoes it.
 
     >>> base = {"pools": {"a": {"tp": 2}, "b": {"tp": 4}}}
     >>> changed_design(base, {"every": {"accelerator": "l40s"}, "pools": {"b": {"tp": 8}}}, "design")["pools"]
@@ -42,16 +44,38 @@ def changed_design(data: Mapping[str, Any], config: Mapping[str, Any], where: st
     everywhere = {key: value for key, value in config["every"].items() if value is not None}
     if "topology" in everywhere:
         design["topology"] = everywhere.pop("topology")
-    pools: Any = design.setdefault("pools", {})
-    if not isinstance(pools, dict) or not all(isinstance(pool, Mapping) for pool in pools.values()):
-        raise UsageError(f"{where}: pools is {pools!r}: must be a mapping from names of pools to their keys")
-    for name, pool in pools.items():
-        pools[name] = {**pool, **everywhere}
-    for name, fields in config["pools"].items():
-        if name not in pools:
-            raise UsageError(f"pools.{name}: {where} has no pool of that name; {nearest(name, pools)}")
-        pools[name] = _merged(pools[name], fields)
-    return design
+    parts = {part: _part(design, part, where) for part in PARTS}
+    for name, pool in parts["pools"].items():
+        parts["pools"][name] = {**pool, **everywhere}
+    for part, members in parts.items():
+        for name, fields in config.get(part, {}).items():
+            if name not in members:
+                raise UsageError(_no_such(part, name, parts, where))
+            if not isinstance(fields, Mapping):
+                raise UsageError(f"{part}.{name} is {fields!r}: must be a mapping; write {part}.{name}.KEY=VALUE")
+            members[name] = _merged(members[name], fields)
+    return design | {part: members for part, members in parts.items() if members}
+
+
+PARTS = {"pools": "pool", "services": "service"}
+"""What a design consists of, and one of each."""
+
+
+def _part(design: Mapping[str, Any], part: str, where: str) -> dict[str, Any]:
+    """The pools or services of a design; ``UsageError`` where they are no mappings."""
+    value = design.get(part, {})
+    if not isinstance(value, dict) or not all(isinstance(fields, Mapping) for fields in value.values()):
+        raise UsageError(f"{where}: {part} is {value!r}: must be a mapping from names of {part} to their keys")
+    return value
+
+
+def _no_such(part: str, name: str, parts: Mapping[str, Mapping[str, Any]], where: str) -> str:
+    """The line for a pool or service that the design does not have."""
+    for other, noun in PARTS.items():
+        if name in parts[other]:
+            return f"{part}.{name}: {name} is a {noun} of {where}; write {other}.{name}"
+    known = nearest(name, parts[part]) if parts[part] else f"it has no {part}"
+    return f"{part}.{name}: {where} has no {PARTS[part]} of that name; {known}"
 
 
 def _merged(data: Any, changes: Any) -> Any:

@@ -25,8 +25,9 @@ class PredictionInterval(NamedTuple):
 
 
 def prediction_interval(result: Evaluation, design: Design, workload: Workload) -> PredictionInterval | None:
-    """The interval of each latency of a simulated evaluation; None for other fidelities, whose residuals nobody has measured."""
-    if result.fidelity != "simulated" or not result.provenance:
+    """The interval of each latency of a simulated evaluation; None for other fidelities, whose residuals nobody has measured, and for
+    pipelines of more than prefill and decode, which nobody has measured either."""
+    if result.fidelity != "simulated" or not result.provenance or not _is_chat(design):
         return None
     about = subject(result, design, workload)
     overloaded = any(item.kind == "saturated" for item in result.violations)
@@ -39,6 +40,11 @@ def prediction_interval(result: Evaluation, design: Design, workload: Workload) 
             if value is not None:
                 ends[f"{name}_{statistic}"] = (value * found.low, value * found.high)
     return PredictionInterval(ends, {name: basis_text(found, about) for name, found in known.items()}) if ends else None
+
+
+def _is_chat(design: Design) -> bool:
+    """Whether a request is one prompt and one answer."""
+    return [stage.kind for stage in design.pipeline.stages] == ["prefill", "decode"]
 
 
 def subject(result: Evaluation, design: Design, workload: Workload) -> Subject:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from mist_dse.app.errors import UsageError
 
 EVERYWHERE = ("model", "accelerator", "engine", "topology")
-"""Keys that set a field of every pool, or of the design; the configuration holds them under ``every``, because each names a group too."""
+"""Keys that set a field of every pool (services keep theirs), or of the design; the configuration holds them under ``every``, because each
+names a group too."""
 
 RENAMED = {"benchmark": "recipe"}
 """Keys that are typed like the folder of a group but name one of its files by a plain value; the configuration calls them otherwise."""
@@ -20,7 +21,7 @@ RENAMED = {"benchmark": "recipe"}
 WORKLOAD_SHORT = {name: f"arrivals.{name}" for name in ("rate", "requests", "cv", "clients", "path", "scale")}
 """Short names of ``workload.``; input_tokens, output_tokens and seed stand at its top already."""
 
-OPEN_NODES = ("design", "workload", "space", "slo", "pools", "handoff")
+OPEN_NODES = ("design", "workload", "space", "slo", "pools", "services", "handoff")
 """Entities: plain data whose keys the catalogue checks, not Hydra; ``handoff.`` is that of the design."""
 
 _WORD = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@:*-]*)(?P<value>=.*)?", re.DOTALL)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mist_dse.catalog import Catalog
 from mist_dse.catalog_errors import nearest
-from mist_dse.explore.certificate import Asked, Certificate, certificate, unscreened
+from mist_dse.explore.certificate import EPSILONS, Asked, Certificate, certificate, unscreened
 from mist_dse.explore.errors import EmptySpaceError, LargeSpaceError, SpaceError
 from mist_dse.explore.executor import executor, warming
 from mist_dse.explore.goals import minimised, objective
@@ -32,6 +32,7 @@ from mist_dse.explore.screening import METRICS, ScreenTable, screen
 from mist_dse.explore.space import Space
 from mist_dse.explore.stopping import Progress, Stopping
 from mist_dse.explore.store import RunFolder
+from mist_dse.explore.table import DesignTable
 from mist_dse.metrics import Objective, parse_limit
 from mist_dse.requests import realise
 from mist_dse.rows import Ints
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mist_dse.explore.study import Loop
+
+EVERY = 256
+"""Most designs that are all simulated, in their order, where no estimate puts them in a better one."""
 
 UNCOUNTED = 1e5
 """Size of a space taken for the default budget where it is not enumerated."""
@@ -58,17 +62,20 @@ class SweepResult:
 
 
 class Plan(NamedTuple):
-    """What the screen found and the order in which to simulate; without a screen, the reason."""
+    """What the screen found and the order in which to simulate designs of ``table``; without a screen, the reason."""
 
     screened: ScreenTable | None = None
     order: Ints = np.zeros(0, dtype=np.int64)
     alarms: NDArray[Any] = np.zeros(0, dtype=bool)
     reason: str = ""
+    table: DesignTable | None = None
 
     @property
     def complete(self) -> bool:
         """Whether the order holds every design that can be feasible, so that nothing is left to search after it."""
-        return self.screened is not None and len(self.order) == int((self.screened.demand < 1).sum())
+        if self.screened is None:
+            return self.table is not None
+        return len(self.order) == int((self.screened.demand < 1).sum())
 
     def indices(self, variables: Mapping[str, Mapping[str, Any]]) -> Ints:
         """Indices in the screened table of the designs simulated, whose variables are given in order of proposal."""
@@ -187,13 +194,23 @@ def _plan(space: Space, evaluator: Evaluator, search: Search, clock: Clock) -> P
             table = space.table(evaluator.prices)
         except LargeSpaceError as error:
             return Plan(reason=f"{error}: NSGA-II searches instead")
+    if space.base.services:
+        return _unscreened(table, search)
     with clock.phase("screen"):
         wanted = [goal.metric for goal in goals]
         screened = screen(space, evaluator.workload, prices=evaluator.prices, requests=evaluator.requests, metrics=wanted, table=table)
         order = screen_order(minimised(screened.metrics, goals), screened.feasible)
         if not order.size:
             raise EmptySpaceError(nothing_feasible(screened, space.constraints))
-        return Plan(screened, *with_alarms(order, search.seed, tuning.get("alarm", ALARM_SHARE)))
+        return Plan(screened, *with_alarms(order, search.seed, tuning.get("alarm", ALARM_SHARE)), table=table)
+
+
+def _unscreened(table: DesignTable, search: Search) -> Plan:
+    """All designs in their order where they are few."""
+    reason = "a screen covers engine pools alone, and these designs have services"
+    if len(table) > (search.evaluations or EVERY):
+        return Plan(reason=f"{reason}: NSGA-II searches instead")
+    return Plan(order=np.arange(len(table)), reason=f"{reason}: all of them are simulated", table=table)
 
 
 def _loop(space: Space, evaluator: Evaluator, search: Search, plan: Plan) -> "Loop":
@@ -204,7 +221,7 @@ def _loop(space: Space, evaluator: Evaluator, search: Search, plan: Plan) -> "Lo
     execute, workers = executor(search.executor)
     sampler = _sampler(search)
     if tuning["name"] == "screen":
-        sampler = ScreenSampler(space, plan.screened.table if plan.screened is not None else None, plan.order, after=sampler)
+        sampler = ScreenSampler(space, plan.table, plan.order, after=sampler)
     rules = {name: tuning[name] for name in ("share", "fronts", "least") if name in tuning}
     return Loop(
         space=space,
@@ -254,10 +271,12 @@ def _result(loop: "Loop", plan: Plan, manifest: dict[str, Any], clock: Clock, st
 
 
 def _certificate(loop: "Loop", plan: Plan, front: "pd.DataFrame", *, interrupted: bool) -> Certificate:
-    if plan.screened is None:
-        return unscreened(loop.space)
-    if interrupted:
+    if interrupted and plan.table is not None:
         return Certificate("none", "the search was interrupted")
+    if plan.screened is None:
+        if plan.table is not None and len(loop.rows) == len(plan.table):
+            return Certificate("exact", "every design of the space was simulated", 0, dict.fromkeys(EPSILONS, 0))
+        return unscreened(loop.space)
     asked = Asked(loop.space, loop.evaluator.workload, loop.evaluator.requests, loop.evaluator.prices, loop.execute)
     points = front[[goal.metric for goal in loop.space.objectives]].to_numpy(dtype=float)
     return certificate(asked, plan.screened, plan.indices(loop.variables), points)

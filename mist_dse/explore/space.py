@@ -12,6 +12,7 @@ from mist_dse.explore.amounts import Amounts
 from mist_dse.explore.enumerate import Core, divisors, hosting, least_and_most, pool_cores, pool_variants, products, widest
 from mist_dse.explore.errors import EmptySpaceError, SpaceError
 from mist_dse.explore.goals import StaticLimit, distance, objective, static_limit
+from mist_dse.explore.services import service_with
 from mist_dse.explore.table import DesignTable, Section, Variants, section
 from mist_dse.explore.variables import Variable, pool_with, variables
 from mist_dse.metrics import Objective
@@ -25,7 +26,7 @@ KEYS = ("name", "base", "vary", "where", "objectives", "constraints")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
-    """Designs to choose among. ``variables`` come in the order placement, topology, hand-off, then pool by pool.
+    """Designs to choose among. ``variables`` come in the order placement, topology, hand-off, services, then pool by pool.
 
     ``placement`` colocated: the first pool of ``base`` hosts every stage and the others drop out with their variables.
     """
@@ -157,8 +158,16 @@ class Space:
                 base = replace(base, topology=item.entry(values["topology"]))
         if base.handoff is not None and values.get("handoff.mode"):
             base = replace(base, handoff=replace(base.handoff, mode=values["handoff.mode"]))
-        pools = hosting(base.pools, values.get("placement", ""), [stage.name for stage in base.pipeline.stages])
-        return replace(base, pools=tuple(pools), handoff=base.handoff if len(pools) > 1 else None, name="")
+        mine = {stage for pool in base.pools for stage in pool.stages}
+        pools = hosting(base.pools, values.get("placement", ""), [stage.name for stage in base.pipeline.stages if stage.name in mine])
+        services = tuple(service_with(service, self._asked(service.name, values)) for service in base.services)
+        return replace(base, pools=tuple(pools), services=services, handoff=base.handoff if len(pools) > 1 else None, name="")
+
+    def _asked(self, service: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What ``values`` say of a service, by path below its name, catalogue entries in place of their names."""
+        start = f"services.{service}."
+        mine = [item for item in self.variables if item.path.startswith(start) and item.path in values]
+        return {item.path.removeprefix(start): item.entry(values[item.path]) if item.entries else values[item.path] for item in mine}
 
     def fields_of(self, pool: Pool) -> list[Variable]:
         """The variables of one pool."""

@@ -1,8 +1,8 @@
 """Variables of a space: dotted paths into a design and the values that each may take.
 
-``placement``, ``topology`` and ``handoff.mode`` belong to the design; ``pools.NAME.FIELD`` to one pool and
-``pools.*.FIELD`` to each. Values: a list, one value, ``1..16`` (every integer), ``powers 1..64`` (powers of two) or, for
-``tp`` and ``pp``, ``divisors`` (of the heads, within the scale-up domain and the node; of the layers).
+``placement``, ``topology`` and ``handoff.mode`` belong to the design, ``pools.NAME.FIELD`` to one pool, ``pools.*.FIELD`` to
+each, and ``services.NAME.FIELD`` to a service (`services`). Values: a list, one value, ``1..16`` (every integer), ``powers 1..64``
+(powers of two) or, for ``tp`` and ``pp``, ``divisors`` (of the heads, within the scale-up domain and the node; of the layers).
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from mist_dse.catalog_errors import nearest
 from mist_dse.explore.errors import SpaceError
+from mist_dse.explore.services import SERVICE_ENTRIES, checked, field_of, service_paths
 from mist_dse.specs.design import (
     BATCHING_POLICIES,
     HANDOFF_MODES,
@@ -86,6 +87,15 @@ class Library(Protocol):
     def topology(self, name: str) -> Topology:
         """The topology of that name."""
 
+    def host(self, name: str) -> Any:
+        """The host of that name."""
+
+    def index(self, name: str) -> Any:
+        """The vector index of that name."""
+
+    def tier(self, name: str) -> Any:
+        """The memory tier of that name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variable:
@@ -144,6 +154,8 @@ def _expanded(path: str, base: Design) -> list[str]:
     if path in DESIGN_PATHS:
         return [path]
     head, _, rest = path.partition(".")
+    if head == "services" and rest:
+        return service_paths(path, base)
     if head != "pools" or not rest:
         raise SpaceError(f"vary.{path}: there is no such path; {nearest(path, _all_paths(names))}")
     pool, _, name = rest.partition(".")
@@ -160,6 +172,8 @@ def _all_paths(names: Sequence[str]) -> list[str]:
 
 
 def _rank(variable: Variable, base: Design) -> tuple[int, int]:
+    if variable.path.startswith("services."):
+        return -1, len(DESIGN_PATHS)
     if not variable.pool:
         return -1, DESIGN_PATHS.index(variable.path)
     return [pool.name for pool in base.pools].index(variable.pool), POOL_FIELDS.index(variable.field)
@@ -167,17 +181,19 @@ def _rank(variable: Variable, base: Design) -> tuple[int, int]:
 
 def _variable(full: str, path: str, spec: Any, *, base: Design, library: Library) -> Variable:
     pool, name = ("", full) if full in DESIGN_PATHS else (full.split(".")[1], full.split(".", 2)[2])
-    where = f"vary.{path}"
+    where, served = f"vary.{path}", full.startswith("services.")
+    if served:
+        pool, name = "", field_of(full)
     if spec == "divisors":
         if name not in ("tp", "pp"):
             raise SpaceError(f"{where} is 'divisors': only tp and pp have divisors; give a list, 1..16 or powers 1..64")
         return Variable(path=full, pool=pool, field=name, values=(), divisors=True)
     values = value_list(spec, where)
-    if name in (*ENTRIES, "topology"):
+    if name in (SERVICE_ENTRIES if served else (*ENTRIES, "topology")):
         entries = tuple(_entry(library, name, value, where) for value in values)
         return Variable(path=full, pool=pool, field=name, values=values, entries=entries)
     for value in values:
-        _check_value(name, value, where)
+        (checked if served else _check_value)(name, value, where)
     return Variable(path=full, pool=pool, field=name, values=values)
 
 

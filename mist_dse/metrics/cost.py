@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 
-from mist_dse.perf.price import usd_per_hour
+from mist_dse.perf.price import provenance as price_provenance, usd_per_hour, usd_per_hour_by_host
 from mist_dse.specs.design import Design
 from mist_dse.specs.evaluation import Infeasible
 from mist_dse.specs.hardware import PriceBook
+
+__all__ = ["cost", "price_provenance", "usd_per_hour_by_host", "usd_per_mtok"]
 
 
 def cost(design: Design, prices: PriceBook, metrics: Mapping[str, float | None]) -> dict[str, float | None] | Infeasible:

@@ -12,6 +12,7 @@ from mist_dse.perf.collective import Hop, Span
 from mist_dse.specs.design import Design, Pool
 from mist_dse.specs.evaluation import Infeasible
 from mist_dse.specs.hardware import Accelerator, Link, Topology, TopologyTier
+from mist_dse.specs.service import Service
 
 HOST_LINK_EFFICIENCY = 0.64
 """Collective share of a PCIe link (aiconfigurator 0.12: L40S pair 20 of 31.5 GB/s, RTX PRO 6000 pair 38.6 of 63 GB/s)."""
@@ -29,7 +30,7 @@ class Level(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """Where a pool stands: devices ``first`` .. ``last`` - 1 of the topology, counting whole nodes' devices in order."""
+    """Where a pool (or service) stands: devices ``first`` .. ``last`` - 1 of the topology, counting whole nodes' devices in order."""
 
     pool: str
     first: int
@@ -78,29 +79,45 @@ def spans(levels: tuple[Level, ...], devices: int, stride: int = 1) -> tuple[Spa
 
 
 def placements(design: Design) -> tuple[Placement, ...] | Infeasible:
-    """Where every pool stands: at its node, or in the next node with room that holds the same accelerator or none.
+    """Where all that has accelerators stands, pools before services: at its node, or in the next with room that holds the same or none.
 
-    Engines that fit a node never straddle two. More devices than the topology has: `Infeasible` with the excess.
+    Engines that fit a node never straddle two. A service takes the first devices of its node that nobody before it took. What is beside
+    a pool stands where that pool stands. More devices than the topology has: `Infeasible` with the excess.
     """
-    size, found, end, kind = design.topology.node_size, [], 0, ""
-    for pool in design.pools:
-        engine = pool.parallelism.devices
-        start = pool.node * size if pool.node is not None else end
-        if pool.node is None and end % size and (kind != pool.accelerator.name or engine > size - end % size):
-            start = math.ceil(end / size) * size
-        last = _last(start, engine, pool.replicas, size)
-        found.append(Placement(pool.name, start, last))
-        end, kind = (last, pool.accelerator.name) if last > end else (end, kind)
-    excess = end - design.topology.devices
-    if excess > 0:
-        text = f"the pools reach device {end} of a topology ({design.topology.name}) of {design.topology.devices}"
-        return Infeasible(kind="topology", constraint=text, margin=excess / design.topology.devices)
-    return _overlap(design, found) or tuple(found)
+    size, found, end, kind = design.topology.node_size, dict[str, Placement](), 0, ""
+    for host, accelerator in _standing(design):
+        start = _start(host, accelerator, found, (end, kind), design)
+        found[host.name] = place = Placement(host.name, start, _last(start, engine_devices(host), host.replicas, size))
+        end, kind = (place.last, accelerator) if place.last > end else (end, kind)
+    refused = _beyond(design, end) or _overlap(design, list(found.values()))
+    if refused is not None:
+        return refused
+    for host in design.hosts:
+        if host.beside:
+            first = found[host.beside].first
+            found[host.name] = Placement(host.name, first, _last(first, engine_devices(host), host.replicas, size))
+    return tuple(found[host.name] for host in design.hosts if host.name in found)
 
 
 def nodes_of(place: Placement, topology: Topology) -> range:
-    """The nodes that a pool stands on."""
+    """The nodes that a pool or service stands on."""
     return range(place.first // topology.node_size, math.ceil(place.last / topology.node_size))
+
+
+def host_nodes(design: Design, stands: tuple[Placement, ...]) -> dict[int, tuple[str, ...]]:
+    """Nodes without accelerators, and the services that use their sockets; other nodes' sockets come with the accelerators."""
+    accelerated = {node for place in stands for node in nodes_of(place, design.topology)}
+    found: dict[int, tuple[str, ...]] = {}
+    for service in design.services:
+        for node in _host_nodes(service, design.topology):
+            if node not in accelerated:
+                found[node] = (*found.get(node, ()), service.name)
+    return found
+
+
+def engine_devices(host: Pool | Service) -> int:
+    """Devices of one replica."""
+    return host.parallelism.devices if isinstance(host, Pool) else 1
 
 
 def route(design: Design, source: Placement, target: Placement) -> Route:
@@ -112,7 +129,7 @@ def route(design: Design, source: Placement, target: Placement) -> Route:
     one, two = design.pool(source.pool), design.pool(target.pool)
     first, last = min(source.first, target.first), max(source.last, target.last)
     sides = [_side(pool, design.topology, first, last, mixed=one.accelerator.name != two.accelerator.name) for pool in (one, two)]
-    caps = [_engine_devices(pool) * level.hop.bandwidth for pool, level in zip((one, two), sides, strict=True)]
+    caps = [_shards(pool) * level.hop.bandwidth for pool, level in zip((one, two), sides, strict=True)]
     totals = [cap * pool.replicas * pool.parallelism.dp / level.shared for cap, pool, level in zip(caps, (one, two), sides, strict=True)]
     return Route(sides[0].hop.name, min(caps), min(totals), max(level.hop.latency for level in sides))
 
@@ -125,7 +142,7 @@ def _side(pool: Pool, topology: Topology, first: int, last: int, *, mixed: bool)
     return next((level for level in levels if first // level.size == (last - 1) // level.size), levels[-1])
 
 
-def _engine_devices(pool: Pool) -> int:
+def _shards(pool: Pool) -> int:
     return pool.parallelism.tp * pool.parallelism.pp
 
 
@@ -159,6 +176,47 @@ def _last(start: int, engine: int, replicas: int, size: int) -> int:
     full, rest = divmod(left, each)
     node = math.ceil((start + 1) / size) * size
     return node + full * size + rest * engine if rest else node + (full - 1) * size + each * engine
+
+
+def _standing(design: Design) -> list[tuple[Pool | Service, str]]:
+    """Pools and services with devices of their own, and the accelerator of each."""
+    return [(host, host.accelerator.name) for host in design.hosts if host.accelerator is not None and not host.beside]
+
+
+def _host_nodes(service: Service, topology: Topology) -> range:
+    """The nodes whose sockets a service uses."""
+    if service.node is None or service.accelerator is not None or service.kind == "outside":
+        return range(0)
+    return range(service.node, service.node + math.ceil(service.hosts / topology.hosts_per_node))
+
+
+def _start(host: Pool | Service, accelerator: str, found: dict[str, Placement], last: tuple[int, str], design: Design) -> int:
+    size, (end, kind) = design.topology.node_size, last
+    if host.node is None:
+        return math.ceil(end / size) * size if end % size and (kind != accelerator or engine_devices(host) > size - end % size) else end
+    first = host.node * size
+    if isinstance(host, Pool):
+        return first
+    there = [(other, found[other.name]) for other, _ in _standing(design) if other.name in found]
+    here = [(other, place) for other, place in there if place.first < first + size and place.last > first]
+    free = max((place.last for _, place in here), default=first)
+    same = all(other.accelerator == host.accelerator for other, _ in here)
+    return free if same and free < first + size else first  # without room it stands on theirs, which is refused
+
+
+def _beyond(design: Design, end: int) -> Infeasible | None:
+    """What the topology lacks: devices, or a node that a service names."""
+    topology = design.topology
+    excess, nodes = end - topology.devices, topology.devices // topology.node_size
+    if excess > 0:
+        text = f"the pools reach device {end} of a topology ({topology.name}) of {topology.devices}"
+        return Infeasible(kind="topology", constraint=text, margin=excess / topology.devices)
+    for service in design.services:
+        last = -1 if service.node is None else max(_host_nodes(service, topology), default=service.node)
+        if last >= nodes:
+            text = f"service {service.name} is on node {last} of a topology ({topology.name}) of {nodes}, counted from 0"
+            return Infeasible(kind="topology", constraint=text, margin=(last + 1) / nodes - 1)
+    return None
 
 
 def _overlap(design: Design, found: list[Placement]) -> Infeasible | None:

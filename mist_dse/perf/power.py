@@ -3,7 +3,8 @@
 u = FLOP or bytes over datasheet peak, over the time that steps run. Fitted on A100 SXM (Splitwise-sim data/perf_model.csv: llama-2-70b
 at tp 2, 4, 8 and bloom-176b at tp 8, fp16), on prompts that fit the model's context: mean absolute error 2.3% on configurations left out
 (studies/power). It is linear below the TDP, so the mean of many steps may stand for them. Between steps: idle power, 0.12 TDP
-where unknown. No other accelerator's power was measured: every other answer borrows the A100's shares, and says so.
+where unknown. No other accelerator's power was measured: every other answer borrows the A100's shares, and says so. A host socket:
+idle + (TDP - idle) x utilisation, the linear law of servers (Fan, Weber, Barroso 2007, eq. 1), no host measured here.
 """
 
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mist_dse.perf.load import Number
-from mist_dse.specs.hardware import Accelerator
+from mist_dse.specs.hardware import Accelerator, Host
 
 IDLE_SHARE = 0.12
 """Idle over TDP where unknown (known ones: A100 63/400, H100 75/700, A10 20/150, RTX PRO 6000 35/600)."""
@@ -51,6 +52,16 @@ def energy(accelerator: Accelerator, *, busy: Number, makespan: Number, compute:
     if idle is None or running is None:
         return None
     return running * busy + idle.watts * np.maximum(makespan - busy, 0.0)
+
+
+def host_power(host: Host, utilisation: Number) -> Number | None:
+    """Watts of one socket at a utilisation from 0 to 1, idle power assumed; None without a TDP."""
+    return None if host.tdp is None else host.tdp * (IDLE_SHARE + (1 - IDLE_SHARE) * utilisation)
+
+
+def host_provenance(host: Host) -> str:
+    """Where the power of a host comes from."""
+    return "unknown: no TDP" if host.tdp is None else f"linear from an assumed idle power of {IDLE_SHARE} TDP to the TDP at full use"
 
 
 def provenance(accelerator: Accelerator) -> str:

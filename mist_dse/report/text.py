@@ -75,10 +75,11 @@ def axis_title(metric: str) -> str:
 def short_name(variable: str) -> str:
     """A variable without the word that all share: ``pools.prefill.tp`` is ``prefill tp``.
 
-    >>> short_name("pools.prefill.tp"), short_name("pools.*.replicas"), short_name("placement")
-    ('prefill tp', 'replicas', 'placement')
+    >>> short_name("pools.prefill.tp"), short_name("pools.*.replicas"), short_name("services.cache.tiers.dram.capacity")
+    ('prefill tp', 'replicas', 'cache dram capacity')
     """
-    parts = [part for part in variable.removeprefix("pools.").split(".") if part != "*"]
+    whole = variable.removeprefix("services.").replace(".tiers.", ".") if variable.startswith("services.") else variable
+    parts = [part for part in whole.removeprefix("pools.").split(".") if part != "*"]
     return " ".join(parts)
 
 
@@ -91,12 +92,14 @@ def design_label(design: Mapping[str, Any], variables: Iterable[str] | None = No
     """
     chosen = {name: plain(design.get(name)) for name in (design if variables is None else variables)}
     pools: dict[str, dict[str, Any]] = {}
+    services: dict[str, dict[str, Any]] = {}
     for name, value in chosen.items():
         part = name.split(".", 2)
-        if len(part) == 3 and part[0] == "pools" and value is not None:
-            pools.setdefault(part[1], {})[part[2]] = value
+        if len(part) == 3 and part[0] in ("pools", "services") and value is not None:
+            (pools if part[0] == "pools" else services).setdefault(part[1], {})[part[2]] = value
     alone = chosen.get("placement") == "colocated" and len(pools) == 1
-    text = " + ".join(_pool_text("colocated" if alone else name, fields) for name, fields in pools.items())
+    texts = [_pool_text("colocated" if alone else name, fields) for name, fields in pools.items()]
+    text = " + ".join([*texts, *(_service_text(name, fields) for name, fields in services.items())])
     return text or _plain_text(chosen) or str(design.get("design_id", ABSENT))
 
 
@@ -122,6 +125,19 @@ def _pool_text(name: str, fields: Mapping[str, Any]) -> str:
     return " ".join(str(word) for word in (name, count, device or "", *degrees, *rest) if word)
 
 
+def _service_text(name: str, fields: Mapping[str, Any]) -> str:
+    """What varies in a service, tier by tier.
+
+    >>> _service_text("cache", {"tiers.dram.capacity": "4 GB", "tiers.far.scope": "node", "tiers.far.capacity": "1 TB"})
+    'cache dram 4 GB, far node 1 TB'
+    """
+    parts: dict[str, list[str]] = {}
+    for key, value in fields.items():
+        tier, _, last = key.removeprefix("tiers.").rpartition(".")
+        parts.setdefault(tier, []).append(str(value) if last in SPEAKING else f"{last} {value}")
+    return f"{name} " + ", ".join(" ".join([tier, *words]).strip() for tier, words in parts.items())
+
+
 def _field(fields: Mapping[str, Any], key: str) -> Any:
     return next((value for name, value in fields.items() if name.rsplit(".", 1)[-1] == key), None)
 
@@ -139,6 +155,9 @@ SHORT_KEYS = {
     "router": "",
 }
 """Words that stand for a field in a label; an empty one leaves the value to speak for itself."""
+
+SPEAKING = ("tier", "capacity", "scope", "accelerator", "host", "index")
+"""Fields of services whose values speak for themselves."""
 
 
 def _tail(key: str, value: Any) -> str:

@@ -11,6 +11,7 @@ With touches in order of time, p the touch before a reference and s the first to
 the touches before s whose own touch before is after p: a count of pairs in two dimensions, taken one bit at a time.
 """
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -295,7 +296,28 @@ def _views(
         mine = [tier for tier, each in enumerate(scopes) if each == sharing]
         group = assignment // sharing
         sizes = [_per_request(capacities[tier], assignment, instances, sharing) for tier in mine]
-        yield _View(mine[0], group, sizes, stack_distances(requests.hash_first, requests.hash_ids, group))
+        yield _View(mine[0], group, sizes, _kept_distances(requests.hash_first, requests.hash_ids, group))
+
+
+_MOST_KEPT = 8
+_kept: "OrderedDict[bytes, Ints]" = OrderedDict()
+
+
+def _kept_distances(hash_first: Ints, hash_ids: Ints, assignment: Ints) -> Ints:
+    """`stack_distances`, those asked for last kept: no capacity changes them, so the designs of a search ask for few and often."""
+    digest = hashlib.blake2b()
+    for column in (hash_first, hash_ids, assignment):
+        digest.update(np.ascontiguousarray(column, np.int64).tobytes())
+        digest.update(b"|")
+    key = digest.digest()
+    if key not in _kept:
+        _kept[key] = stack_distances(hash_first, hash_ids, assignment)
+        _kept[key].setflags(write=False)
+    _kept.move_to_end(key)
+    found = _kept[key]
+    while len(_kept) > _MOST_KEPT:
+        _kept.popitem(last=False)
+    return found
 
 
 def _bounds(capacities: Sequence[Ints | int]) -> Iterator[Ints]:

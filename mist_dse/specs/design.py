@@ -266,14 +266,14 @@ class Design:
                 continue
             other = next((other for other in self.pools if other.name == pool.beside and not other.beside), None)
             if other is None or other is pool:
-                alone = ", ".join(other.name for other in self.pools if not other.beside and other is not pool)
-                raise SpecError(f"Pool {pool.name} is beside {pool.beside!r}: must be a pool with devices of its own ({alone})")
+                alone = ", ".join(other.name for other in self.pools if not other.beside and other is not pool) or "none"
+                raise SpecError(f"Pool {pool.name} is beside {pool.beside!r}, which is no pool with devices of its own ({alone})")
             if pool.accelerator != other.accelerator:
                 raise SpecError(f"Pool {pool.name} is beside {other.name} and must have its accelerator, {other.accelerator.name}")
             if pool.replicas > other.replicas:
-                raise SpecError(f"Pool {pool.name} is beside {other.name}: its {pool.replicas} replicas do not fit {other.replicas}")
+                raise SpecError(f"Pool {pool.name} is beside {other.name} and its {pool.replicas} replicas do not fit {other.replicas}")
             if isinstance(pool, Pool) and pool.parallelism.devices != other.parallelism.devices:
-                raise SpecError(f"Pool {pool.name} is beside {other.name}: both must use {other.parallelism.devices} devices a replica")
+                raise SpecError(f"Pool {pool.name} is beside {other.name} and both must use {other.parallelism.devices} devices a replica")
 
     @property
     def hosts(self) -> "tuple[Pool | Service, ...]":

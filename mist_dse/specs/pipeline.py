@@ -18,11 +18,13 @@ class When:
     """A choice: the requests whose draw named ``draw`` (uniform in [0, 1), one per request) lies in [``above``, ``below``).
 
     Stages that name the same draw choose together: ``below: 0.2`` here and ``above: 0.2`` there are two ways, taken by 20% and 80%.
+    With ``way`` instead, the stages of one way name it, and how many requests take it follows from the load (`stages.balance`).
     """
 
     draw: str
     above: float = 0.0
     below: float = 1.0
+    way: str = ""
 
     def __post_init__(self) -> None:
         fraction(self, above=self.above, below=self.below)
@@ -69,6 +71,8 @@ class Repeat:
         one_of(self, MODES, mode=self.mode)
         one_of(self, COUNT_LAWS, law=self.law)
         positive(self, count=self.count, most=self.most)
+        if not self.stages:
+            raise SpecError(f"Repeat {self.name} names no stages")
         if self.count < 1:
             raise SpecError(f"Repeat.count of {self.name} is {self.count}: must be at least 1; `when` makes a stage optional")
         if self.law == "fixed" and not float(self.count).is_integer():

@@ -35,10 +35,11 @@ class Service:
     """Something that hosts ``stages`` beside the engine pools.
 
     What it is follows from what it has: an encoder (``model``, on ``accelerator`` or ``host``; each of ``replicas`` takes up to
-    ``batch`` requests at once and waits at most ``wait`` s for them), a vector ``index`` (sharded over ``hosts`` sockets, each replica
-    a whole copy), KV ``tiers``, CPU work (``host`` alone: ``hosts`` sockets with all their cores), or, with none of these, something
-    outside that is never busy. ``node``: the node whose host sockets (and memory bandwidth) it uses; None = sockets of its own.
-    ``dtype``: weights and products of the encoder. ``beside``: the engine pool whose devices the encoder runs on as well.
+    ``batch`` requests at once and waits at most ``wait`` s for them), a vector ``index`` (sharded over ``hosts`` sockets, or whole on
+    an accelerator that answers up to ``batch`` queries together; each replica a whole copy), KV ``tiers``, CPU work (``host`` alone:
+    ``hosts`` sockets with all their cores), or, with none of these, something outside that is never busy. ``node``: the node whose
+    host sockets (and memory bandwidth) it uses; None = sockets of its own. ``dtype``: weights and products of the encoder.
+    ``beside``: the engine pool on whose first replica's devices the encoder (one replica) runs as well.
     """
 
     name: str
@@ -61,12 +62,14 @@ class Service:
         not_negative(self, wait=self.wait, node=self.node)
         if not self.stages:
             raise SpecError(f"Service {self.name} hosts no stage")
-        if self.accelerator is not None and self.model is None:
-            raise SpecError(f"Service {self.name} has an accelerator and no model to run on it")
+        if self.accelerator is not None and self.model is None and self.index is None:
+            raise SpecError(f"Service {self.name} has an accelerator and neither a model nor an index to use it for")
         if self.model is not None and self.accelerator is None and self.host is None:
             raise SpecError(f"Service {self.name} runs {self.model.name} on nothing: give it an accelerator or a host")
-        if self.index and self.host is None:
-            raise SpecError(f"Service {self.name} has an index and no host to keep it")
+        if self.index and self.host is None and self.accelerator is None:
+            raise SpecError(f"Service {self.name} has an index and neither a host nor an accelerator to keep it")
+        if self.beside and (self.model is None or self.replicas > 1):
+            raise SpecError(f"Service {self.name} is beside pool {self.beside}: it must be an encoder of one replica")
         given = [bool(self.model), bool(self.index), bool(self.tiers)]
         if sum(given) > 1:
             raise SpecError(f"Service {self.name} must be one thing: an encoder (model), an index or KV tiers")

@@ -25,6 +25,8 @@ def build(design: Design, copies: tuple[Copy, ...], requests: Requests, layout: 
     for index, copy in enumerate(copies):
         before = built.waits(copy)
         made = len(built.slots)
+        if isinstance(design.host_of(copy.stage.name), Service):
+            built.common(index, context[index])
         if copy.stage.kind == "prefill":
             built.signals.append(prefilled(built, index, before, (decodes[index], context[index], answers)))
         elif copy.stage.kind == "decode":
@@ -106,7 +108,8 @@ def _worked(built: Built, index: int, before: Signals, context: Ints) -> Signals
     options, asked = options_of(kind.Options, copy.stage, where), _asked(built, copy, context)
     meanwhile = kind.meanwhile(options, asked) if hasattr(kind, "meanwhile") else None
     if meanwhile is not None:
-        built.add(_slot(built, index, meanwhile, context), before, on=ON_START)
+        work, judged = meanwhile
+        built.add(_slot(built, index, work, context)._replace(present=copy.present & judged), before, on=ON_START)
     slot = built.add(_slot(built, index, kind.work(options, asked), context)._replace(join=copy.stage.join), before)
     return built.past(slot, before)
 
@@ -120,7 +123,7 @@ def _slot(built: Built, index: int, work: Work, context: Ints) -> Slot:
         cached = np.zeros_like(context) if work.own else np.minimum(built.requests.cached_tokens, work.prompt - 1)
         branch = -1 if work.own else copy.number + 1 if built.parallel(index) else 0
         return Slot(server=number, stage=copy.place, prompt=work.prompt, computed=cached, emit=steps, limit=work.emit,
-                    present=copy.present, branch=branch, common=work.prompt)  # fmt: skip
+                    present=copy.present, branch=branch, common=built.common(index, work.prompt))  # fmt: skip
     number, service = built.service(copy.stage.name)
     if isinstance(work, Passes):
         built.ask_passes(service, work)

@@ -40,7 +40,9 @@ class Built:
         self.roles: dict[int, set[str]] = {}
         self.choosing: set[str] = set()
         self.of_copy: dict[int, list[int]] = {}
-        self._passes: dict[str, list[Passes]] = {}
+        self._passes: dict[str, list[tuple[int, Passes]]] = {}
+        self._fetched: dict[str, int] = {}
+        self._common: dict[tuple[str, int], Ints] = {}
         self._engines = {pool.name: number for number, pool in enumerate(design.pools)}
         self._services = {service.name: -2 - number for number, service in enumerate(design.services)}
         self.later = np.arange(len(design.pipeline.stages))
@@ -52,7 +54,7 @@ class Built:
 
     def passes(self, service: Service) -> list[Passes]:
         """The encoder passes that its stages ask for."""
-        return self._passes.get(service.name, [])
+        return [passes for _, passes in self._passes.get(service.name, [])]
 
     def role(self, engine: int) -> str:
         """What a pool does: prefill or decode alone, or both."""
@@ -91,6 +93,13 @@ class Built:
         repeat = self.design.pipeline.repeat_of(self.copies[index].stage.name)
         return repeat is not None and repeat.mode == "parallel"
 
+    def common(self, index: int, tokens: Ints) -> Ints:
+        """Tokens that the conversation of a copy with ``tokens`` of it has in common with the copies beside: those before its repeat."""
+        repeat = self.design.pipeline.repeat_of(self.copies[index].stage.name)
+        if repeat is None or repeat.mode != "parallel":
+            return tokens
+        return self._common.setdefault((repeat.name, self.copies[index].number), tokens)
+
     def past(self, slot: int, before: Signals) -> Signals:
         """What waits for ``slot`` waits for: it, or what came before it where it is not visited."""
         present = np.broadcast_to(np.asarray(self.slots[slot].present, bool), (len(self.requests.arrival),))
@@ -112,8 +121,14 @@ class Built:
         return self._services[service.name], service
 
     def ask_passes(self, service: Service, passes: Passes) -> None:
-        """Remember the passes of an encoder's stage."""
-        self._passes.setdefault(service.name, []).append(passes)
+        """Remember the passes that the next slot asks of an encoder."""
+        self._passes.setdefault(service.name, []).append((len(self.slots), passes))
+
+    def fetched(self, service: str, prefill: int) -> bool:
+        """Whether ``prefill`` (a copy) is the first after a fetch from the tiers of ``service``: later ones find nothing in them."""
+        fetches = (index for index, copy in enumerate(self.copies) if copy.stage.kind == "kv_fetch" and index in self.of_copy)
+        here = any(self.design.host_of(self.copies[index].stage.name).name == service for index in fetches)
+        return here and self._fetched.setdefault(service, prefill) == prefill
 
     def jobs(self, services: Mapping[str, ServiceRow], others: int) -> tuple[Jobs, Ints]:
         """The visit table, with services numbered: their stations after the links of tiers, their batchers from ``others`` on."""
@@ -128,15 +143,19 @@ class Built:
             else:
                 number[self._services[service.name]], station = station, station + 1
         number[SIGNALS] = station
-        units = {self._services[name]: 0.0 if isinstance(row.server, Batcher) else row.unit for name, row in services.items()}
+        units = {self._services[name]: row.unit for name, row in services.items()}
+        works = {
+            slot: work for name, row in services.items() for (slot, _), work in zip(self._passes.get(name, []), row.works, strict=False)
+        }
 
-        def numbered(slot: Slot) -> Slot:
+        def numbered(place: int, slot: Slot) -> Slot:
             if not isinstance(slot.server, int) or slot.server >= 0:
                 return slot
-            return slot._replace(server=number[slot.server], work=np.asarray(slot.work, float) * units.get(slot.server, 1.0))
+            work = works.get(place, np.asarray(slot.work, float) * units.get(slot.server, 1.0))
+            return slot._replace(server=number[slot.server], work=work)
 
         links = tuple(Link(source, target, on, mask) for (source, target, on), mask in self.links.items())
-        return jobs(tuple(numbered(slot) for slot in self.slots), links, len(self.requests.arrival))
+        return jobs(tuple(numbered(*each) for each in enumerate(self.slots)), links, len(self.requests.arrival))
 
     def conversations(self, table: Jobs) -> tuple[Ints, Ints] | None:
         """Branch and common tokens of every visit (`Slot`), None where no engine is visited twice in one conversation."""

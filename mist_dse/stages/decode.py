@@ -1,4 +1,4 @@
-"""Decode: produces the answer token by token.
+"""Decode: produces the answer token by token (the generation phase of Splitwise, arXiv 2311.18677).
 
 On the pool that also prefills, one visit does both. On a pool of its own, a visit starts from a handed-over KV cache: with
 the first token known (``first_token_from`` prefill) it emits the others; else its first step computes the last prompt token

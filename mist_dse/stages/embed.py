@@ -1,4 +1,4 @@
-"""Embed: an encoder turns the question (or several) into vectors to search with."""
+"""Embed: an encoder turns the question (or several) into vectors to search with (RAGO, arXiv 2503.14649: 120M parameters)."""
 
 from dataclasses import dataclass
 

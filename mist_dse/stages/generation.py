@@ -87,7 +87,7 @@ def _reading(built: Built, pair: tuple[int, int], before: Signals, context: Ints
         slot = prefill_slot(read, server=number, stage=place, answers=known)._replace(answers=answers.astype(np.int8) * known)
     built.roles.setdefault(number, set()).add("both" if whole or _same_pool(built, pair) else "prefill")
     parallel = built.copies[decode].number + 1 if built.parallel(decode) else 0
-    return built.add(slot._replace(present=present, branch=parallel, common=context), before)
+    return built.add(slot._replace(present=present, branch=parallel, common=built.common(decode, context)), before)
 
 
 def _same_pool(built: Built, pair: tuple[int, int]) -> bool:
@@ -99,7 +99,7 @@ def _reader(built: Built, prefill: int, pool: Pool, context: Ints) -> Requests:
     requests = built.requests
     found = requests.cached_tokens
     for plan in built.layout.plans.values():
-        if plan.pool is pool:
+        if plan.pool is pool and built.fetched(plan.service.name, prefill):
             found = np.maximum(found, tiers.found_tokens(plan, requests))
     return requests._replace(input_tokens=context, cached_tokens=np.minimum(found, context - 1))
 
@@ -133,10 +133,10 @@ def _handed(built: Built, pair: tuple[int, int], reading: int, held: Signals, kn
     end = decode_slot(read, server=number, stage=built.copies[decode].place, first_token_known=first_known, speculation=target.speculation)
     made = np.broadcast_to(np.asarray(end.present, bool), present.shape) & present
     local = source_number == number
-    branch = built.slots[reading].branch
+    branch, common = built.slots[reading].branch, built.slots[reading].common
     move = next((k for k, one in enumerate(built.layout.pairs) if (one.source, one.target) == (source.name, target.name)), -1)
     beside = reading if local or built.layout.pairs[move].groups > 1 else -1
-    end = end._replace(present=made, answers=answers.astype(np.int8), beside=beside, branch=branch, common=context)
+    end = end._replace(present=made, answers=answers.astype(np.int8), beside=beside, branch=branch, common=common)
     built.roles.setdefault(number, set()).add("both" if local else "decode")
     server = SIGNALS if local else len(built.design.pools) + move
     size = np.zeros(len(context)) if local else context * float(kv_bytes_of_prompt(source.model, source.dtypes))

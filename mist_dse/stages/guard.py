@@ -8,6 +8,7 @@ tokens before them). A guard that blocks is one that the answer comes ``after``;
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mist_dse.rows import Ints
 from mist_dse.specs._check import not_negative, one_of, positive
@@ -38,10 +39,12 @@ def work(options: Options, asked: Asked) -> Sequence | Passes:
     return _judgement(options, asked, np.minimum(text, options.every) if options.what == "streaming" else text)
 
 
-def meanwhile(options: Options, asked: Asked) -> Sequence | Passes | None:
-    """What is judged while the answer is still being written: of a streaming guard, all but the last tokens."""
+def meanwhile(options: Options, asked: Asked) -> tuple[Sequence | Passes, NDArray[np.bool_]] | None:
+    """What is judged while the answer is still being written, and of which requests: of a streaming guard, all but the last tokens."""
     before = asked.requests.output_tokens - options.every
-    return _judgement(options, asked, np.maximum(before, 0)) if options.what == "streaming" and (before > 0).any() else None
+    if options.what != "streaming" or not (before > 0).any():
+        return None
+    return _judgement(options, asked, np.maximum(before, 0)), before > 0
 
 
 def _judgement(options: Options, asked: Asked, text: Ints) -> Sequence | Passes:

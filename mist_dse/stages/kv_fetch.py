@@ -1,4 +1,7 @@
-"""KV fetch: the leading blocks of the prompt that some tier still has are read from there instead of computed (`stages.tiers`)."""
+"""KV fetch: the leading blocks of the prompt that some tier still has are read from there instead of computed (`stages.tiers`).
+
+Mooncake (arXiv 2407.00079) keeps such blocks in the memory and on the drives of the engines' hosts.
+"""
 
 from dataclasses import dataclass
 

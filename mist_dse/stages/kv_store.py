@@ -1,4 +1,7 @@
-"""KV store: blocks that a tier does not have yet are written to it over the link that reads use, too (`stages.tiers`)."""
+"""KV store: blocks that a tier does not have yet are written to it over the link that reads use, too (`stages.tiers`).
+
+Beside the answer, as Mooncake (arXiv 2407.00079) does: nobody waits for it, and it delays reads on the same link.
+"""
 
 from dataclasses import dataclass
 

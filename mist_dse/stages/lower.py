@@ -15,7 +15,9 @@ from mist_dse.rows import RANDOM, Batcher, Engine, Ints, Jobs, Requests, Servers
 from mist_dse.specs._check import SpecError
 from mist_dse.specs.design import Design, Handoff, Pool
 from mist_dse.specs.evaluation import Infeasible
+from mist_dse.specs.pipeline import Stage
 from mist_dse.specs.service import Service
+from mist_dse.stages.balance import equal_shares, shares_by_load, with_shares
 from mist_dse.stages.build import build
 from mist_dse.stages.built import Built, Layout
 from mist_dse.stages.decode import context_lag
@@ -23,7 +25,7 @@ from mist_dse.stages.handoff import handoff_station, mismatch
 from mist_dse.stages.kinds import kind_of
 from mist_dse.stages.names import described
 from mist_dse.stages.pool import PoolRow, lower_pool
-from mist_dse.stages.servers import INSTANT, ServiceRow, memory_rates, service_row
+from mist_dse.stages.servers import INSTANT, ServiceRow, memory_rates, service_row, shares_memory
 from mist_dse.stages.tiers import Plan, links, tier_plan, usable
 from mist_dse.stages.unroll import Copy, unrolled
 
@@ -49,6 +51,21 @@ def lower(design: Design, requests: Requests, *, pool_row: Callable[..., PoolRow
     lowered: a kind that does not exist, a host that cannot run it, a decode without its prefill.
     """
     check_hosts(design)
+    shares = equal_shares(design.pipeline)
+    found = _lowered(with_shares(design, shares), requests, pool_row)
+    if not shares or isinstance(found, Infeasible):
+        return found if isinstance(found, Infeasible) else found[0]
+    shares = shares_by_load(design, *found[1:], shares)
+    found = _lowered(with_shares(design, shares), requests, pool_row)
+    if isinstance(found, Infeasible):
+        return found
+    said = {f"{draw}: {way}": share for (draw, way), share in shares.items()}
+    return found[0]._replace(provenance=found[0].provenance | {"shares by load": said})
+
+
+def _lowered(
+    design: Design, requests: Requests, pool_row: Callable[..., PoolRow | Infeasible]
+) -> tuple[Lowered, Built, list[PoolRow]] | Infeasible:
     stands = placements(design)
     if isinstance(stands, Infeasible):
         return stands
@@ -76,7 +93,7 @@ def lower(design: Design, requests: Requests, *, pool_row: Callable[..., PoolRow
     jobs, stage = built.jobs(services, len(servers.engines) + len(servers.stations))
     jobs = described(jobs, requests, servers.engines, built.conversations(jobs))
     provenance = {pool.name: row.provenance for pool, row in zip(design.pools, rows, strict=True)}
-    return Lowered(servers, _forced(jobs, plans, design), stage, provenance, built.later)
+    return Lowered(servers, _forced(jobs, plans, design), stage, provenance, built.later), built, rows
 
 
 def check_hosts(design: Design) -> None:
@@ -117,7 +134,17 @@ def prefill_of(design: Design, copy: Copy) -> str:
         raise SpecError(
             f"Pipeline {design.pipeline.name}: stage {copy.stage.name!r} is of kind decode and must come right after one prefill stage"
         )
+    _check_pair(design, design.pipeline.stage(names[0]), copy.stage)
     return names[0]
+
+
+def _check_pair(design: Design, prefill: Stage, decode: Stage) -> None:
+    where = f"Pipeline {design.pipeline.name}: stage {decode.name!r} continues {prefill.name!r}"
+    if (prefill.when, prefill.classes) != (decode.when, decode.classes):
+        raise SpecError(f"{where}, and both must have the same when and classes")
+    outer, inner = (design.pipeline.repeat_of(stage.name) for stage in (prefill, decode))
+    if outer != inner and not (outer is None and inner is not None and inner.mode == "parallel"):
+        raise SpecError(f"{where}, and both must be in one repeat, or the decode alone in a parallel one")
 
 
 def _plans(design: Design, copies: tuple[Copy, ...], requests: Requests, first: int) -> dict[str, Plan]:
@@ -206,13 +233,13 @@ def _servers(
     for service in design.services:
         if service.name in services[1]:
             continue
-        shared = -1 if service.node is None else groups.get(service.node, -1)
+        shared = groups.get(service.node, -1) if service.node is not None and shares_memory(service) else -1
         server = services[0][service.name].server
         if isinstance(server, Station):
             stations.append(server._replace(shared=shared))
             names.append(service.name)
         else:
-            batchers.append(server)
+            batchers.append(server._replace(device=_device(design, service.beside)) if service.beside else server)
             late.append(service.name)
     if built.meets:
         stations.append(INSTANT)
@@ -228,12 +255,15 @@ def _engine(design: Design, pool: Pool, row: PoolRow, pairs: tuple[Handoff, ...]
     engine = row.engine._replace(groups=groups)
     if any(plan.pool.name == pool.name for plan in plans.values()):
         engine = engine._replace(router=RANDOM)  # visits carry their instance as a draw
-    if pool.beside or any(other.beside == pool.name for other in design.pools):
-        owner = pool.beside or pool.name
-        before = [other for other in design.pools if not other.beside]
-        first = sum(other.replicas for other in before[: [other.name for other in before].index(owner)])
-        engine = engine._replace(device=first)
+    if pool.beside or any(other.beside == pool.name for other in design.hosts):
+        engine = engine._replace(device=_device(design, pool.beside or pool.name))
     return engine
+
+
+def _device(design: Design, owner: str) -> int:
+    """The first of the devices that the replicas of ``owner`` share with others."""
+    before = [other for other in design.pools if not other.beside]
+    return sum(other.replicas for other in before[: [other.name for other in before].index(owner)])
 
 
 def _forced(jobs: Jobs, plans: dict[str, Plan], design: Design) -> Jobs:

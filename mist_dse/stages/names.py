@@ -7,7 +7,7 @@ its tokens is named.
 
 import numpy as np
 
-from mist_dse.requests import streams
+from mist_dse.requests.streams import named_stream, streams
 from mist_dse.rows import POWER_OF_TWO, RANDOM, STATIC, Engine, Floats, Ints, Jobs, Requests
 from mist_dse.specs._check import SpecError
 
@@ -63,13 +63,15 @@ def _named_by_place(jobs: Jobs, requests: Requests, engines: tuple[Engine, ...],
 def _draws(jobs: Jobs, seed: int) -> Floats:
     """Two for each visit, by request and place within it, so that more requests or visits change no earlier one."""
     visits = np.diff(jobs.first)
-    drawn = streams(seed)["routing"].random((len(visits), max(int(visits.max(initial=0)), MOST_VISITS), 2))
+    parts = -(-int(visits.max(initial=1)) // DRAWN_TOGETHER)
+    generators = [streams(seed)["routing"], *(named_stream(seed, f"routing {part}") for part in range(1, parts))]
+    drawn = np.concatenate([each.random((len(visits), DRAWN_TOGETHER, 2)) for each in generators], axis=1)
     place = np.arange(int(jobs.first[-1])) - np.repeat(jobs.first[:-1], visits)
     return np.asarray(drawn[np.repeat(np.arange(len(visits)), visits), place])
 
 
-MOST_VISITS = 8
-"""Visits of one request that have draws of their own whatever the longest request makes."""
+DRAWN_TOGETHER = 8
+"""Visits of a request whose draws come from one stream; the next so many have the next stream, so that a long request moves no other's."""
 
 
 def _named(jobs: Jobs, requests: Requests, engines: tuple[Engine, ...], owner: Ints) -> Jobs:

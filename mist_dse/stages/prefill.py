@@ -1,4 +1,5 @@
-"""Prefill: reads the prompt, fills its KV cache and, where the engine says so, gives the first token.
+"""Prefill: reads the prompt, fills its KV cache and, where the engine says so, gives the first token (the prompt phase of Splitwise,
+arXiv 2311.18677).
 
 Alone on its pool a prefill visit holds the prompt (less what a prefix cache has), emits one token and keeps its KV for the hand-off.
 Sharing a pool with decode, both are one visit: see `decode`.

@@ -1,4 +1,7 @@
-"""Rerank: a cross-encoder reads the question with each document found, and the best are kept."""
+"""Rerank: a cross-encoder reads the question with each document found, and the best are kept.
+
+RAGO (arXiv 2503.14649): sixteen passages of 100 tokens, of which five stay.
+"""
 
 from dataclasses import dataclass
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mist_dse.perf import retrieval
+from mist_dse.perf.capacity import usable_memory
 from mist_dse.perf.encoder import encoder_time, memory_traffic
 from mist_dse.perf.retrieval import MEMORY_SHARE
 from mist_dse.rows import Batcher, Floats, Station
@@ -20,6 +21,7 @@ from mist_dse.specs.evaluation import Infeasible
 from mist_dse.specs.hardware import Host
 from mist_dse.specs.service import Service
 from mist_dse.stages.work import Passes
+from mist_dse.units import format_quantity
 
 ENDLESS = 2**31
 """Places of a server that is never full."""
@@ -29,18 +31,20 @@ INSTANT = Station(rate=1.0, cap=1.0, slots=ENDLESS, latency=0.0)
 
 
 class ServiceRow(NamedTuple):
-    """The server of one service, and what a unit of its stages' work (a query, a second, a pass) is in its own units."""
+    """The server of one service, what a unit of its stages' work (a query, a second) is in its own units, and, of an encoder, the work of
+    each request of each of its stages' passes."""
 
     server: Station | Batcher
     unit: float = 1.0
+    works: tuple[Floats, ...] = ()
 
 
 def service_row(service: Service, passes: list[Passes]) -> ServiceRow | Infeasible:
-    """The server of a service that hosts no KV tiers. ``passes``: those of all its stages, whose mean an encoder is timed at."""
+    """The server of a service that hosts no KV tiers. ``passes``: those of all its stages, in order."""
     if service.kind == "encoder":
         return _encoder(service, passes)
     if service.kind == "index":
-        return _index(service)
+        return _index_on_device(service) if service.accelerator is not None else _index(service)
     if service.kind == "cores":
         assert service.host is not None
         cores = service.host.cores * service.hosts
@@ -66,28 +70,52 @@ def _index(service: Service) -> ServiceRow | Infeasible:
     return ServiceRow(station, float(scan.bytes_per_query) * service.hosts)
 
 
+def _index_on_device(service: Service) -> ServiceRow | Infeasible:
+    """A whole copy of the index in the memory of each accelerator, which answers queries in batches."""
+    assert service.accelerator is not None
+    assert service.index is not None
+    missing = float(retrieval.missing_bytes(service.index, usable_memory(service.accelerator)))
+    if missing > 0:
+        text = f"service {service.name}: its index is {format_quantity(missing, 'B')} over the memory of one {service.accelerator.name}"
+        return Infeasible(kind="memory", constraint=text, margin=missing / usable_memory(service.accelerator))
+    queries = np.arange(max(service.batch, 2) + 1)
+    time = np.asarray(retrieval.device_time(service.index, service.accelerator, queries), float)
+    more = float(time[2] - time[1])  # seconds that another query of the same request adds
+    time = (time - more * queries)[: service.batch + 1]
+    return ServiceRow(Batcher(slots=service.replicas, size=service.batch, wait=service.wait, time=time, work_time=more))
+
+
 def _encoder(service: Service, passes: list[Passes]) -> ServiceRow:
-    """Batches of requests, each with its passes: timed at their mean number and length, as an engine that pads to a mean would."""
+    """Batches of requests: a batch of k takes the time of k of the shortest, and each longer one what it takes longer by itself."""
     assert service.model is not None
-    items = float(np.mean(np.concatenate([each.items for each in passes]))) if passes else 1.0
-    tokens = float(np.mean(np.concatenate([each.tokens for each in passes]))) if passes else 1.0
     device = service.accelerator or service.host
     assert device is not None
     dtypes = Datatypes(weight=service.dtype, compute=service.dtype)
-    sizes = np.arange(service.batch + 1)
-    time: Floats = np.asarray(encoder_time(service.model, device, sizes * items, tokens, dtypes), float)
+    alone = [np.asarray(encoder_time(service.model, device, each.items, each.tokens, dtypes), float) for each in passes]
+    least = [(float(seconds.min()), each.items[np.argmin(seconds)], each.tokens[np.argmin(seconds)])
+             for seconds, each in zip(alone, passes, strict=True) if len(seconds)]  # fmt: skip
+    shortest, items, tokens = min(least, default=(0.0, 1, 1))
     if shares_memory(service):
-        if service.batch > 1:
-            raise SpecError(f"Service {service.name} shares its host's memory and takes one request at a time: its batch must be 1")
-        moved = float(memory_traffic(service.model, items, tokens, dtypes))
-        rate = moved / float(time[1])
-        return ServiceRow(Station(rate=rate * service.replicas, cap=rate, slots=service.replicas, latency=0.0), moved)
-    return ServiceRow(Batcher(slots=service.replicas, size=service.batch, wait=service.wait, time=time, work_time=0.0))
+        return _encoder_on_shared_memory(service, passes, alone, dtypes)
+    time = np.asarray(encoder_time(service.model, device, np.arange(service.batch + 1) * items, tokens, dtypes), float)
+    server = Batcher(slots=service.replicas, size=service.batch, wait=service.wait, time=time, work_time=1.0)
+    return ServiceRow(server, works=tuple(np.maximum(seconds - shortest, 0.0) for seconds in alone))
+
+
+def _encoder_on_shared_memory(service: Service, passes: list[Passes], alone: list[Floats], dtypes: Datatypes) -> ServiceRow:
+    """One request at a time on each replica, in bytes that it moves: at most as fast as alone, slower where others use the memory, too."""
+    assert service.model is not None
+    if service.batch > 1:
+        raise SpecError(f"Service {service.name} shares its host's memory and takes one request at a time: its batch must be 1")
+    moved = sum(float(np.sum(memory_traffic(service.model, each.items, each.tokens, dtypes))) for each in passes)
+    rate = moved / max(sum(float(seconds.sum()) for seconds in alone), np.finfo(float).tiny)
+    station = Station(rate=rate * service.replicas, cap=rate, slots=service.replicas, latency=0.0)
+    return ServiceRow(station, works=tuple(seconds * rate for seconds in alone))
 
 
 def shares_memory(service: Service) -> bool:
-    """Whether a service uses the memory of a node's host sockets."""
-    return service.node is not None and service.accelerator is None
+    """Whether a service uses the memory of a node's host sockets; plain CPU work is seconds of cores, and takes none of it."""
+    return service.node is not None and service.accelerator is None and service.kind in ("encoder", "index", "tiers")
 
 
 def memory_rates(design: Design) -> Mapping[int, float]:

@@ -19,7 +19,8 @@ from mist_dse.specs.service import KvTier, Service
 from mist_dse.stages.visits import Slot
 
 STATIC_ROUTERS = ("round_robin", "random", "session_affinity", "prefix_affinity")
-"""Routers whose choice does not depend on the load; the last two send equal second blocks to one instance."""
+"""Routers whose choice does not depend on the load. ``session_affinity`` deals sessions in turn; without sessions, and with
+``prefix_affinity``, equal second blocks go to one instance."""
 
 HOST_SCOPES = ("host", "socket", "node")
 """What catalogue entries of host memory say of themselves."""
@@ -147,10 +148,24 @@ def _instances(pool: Pool, requests: Requests, instances: int) -> Ints:
         return reuse.round_robin(count, instances)
     if pool.router == "random":
         return np.asarray(np.floor(named_stream(requests.seed, "instance").random(count) * instances), np.int64)
+    if pool.router == "session_affinity" and len(requests.session):
+        return _dealt(requests.session, instances)
     if pool.router in STATIC_ROUTERS:
         return reuse.by_session(requests.hash_first, requests.hash_ids, instances)
     why = "what tiers hold is known before a run only with a router that does not look at the load"
     raise SpecError(f"Pool {pool.name}: router is {pool.router}; {why}: {', '.join(STATIC_ROUTERS)}")
+
+
+def _dealt(session: Ints, instances: int) -> Ints:
+    """Sessions in turn, by their first requests; a request of none (-1) is one of its own.
+
+    >>> _dealt(np.array([7, -1, 7, 5, -1]), 3).tolist()
+    [0, 1, 0, 2, 0]
+    """
+    own = np.where(session >= 0, session, -1 - np.arange(len(session)))
+    _, first, of = np.unique(own, return_index=True, return_inverse=True)
+    turn = np.argsort(np.argsort(first))
+    return np.asarray(turn[of] % instances, np.int64)
 
 
 def _on_a_node(design: Design, pool: Pool) -> int:

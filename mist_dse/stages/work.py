@@ -7,7 +7,9 @@ later stages then see).
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, NamedTuple, TypeVar
+from numbers import Real
+from types import NoneType
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
@@ -19,6 +21,9 @@ from mist_dse.units import quantity
 
 HOSTS = ("engine", "encoder", "index", "tiers", "cores", "outside")
 """What may host a stage: a pool with an engine, or a service by its `Service.kind`."""
+
+COMMON_KEYS = tuple(field.name for field in fields(Stage) if field.name != "options")
+"""What every stage may say, whatever its kind."""
 
 T = TypeVar("T")
 
@@ -63,27 +68,34 @@ def options_of(kind: type[T], stage: Stage, where: str) -> T:
     values: dict[str, Any] = {}
     for key, value in stage.options:
         if key not in known:
-            raise SpecError(f"{where}: unknown key {key!r} (value {value!r}); {nearest(key, known) if known else 'this kind has none'}")
+            raise SpecError(f"{where}: unknown key {key!r} (value {value!r}); {nearest(key, [*known, *COMMON_KEYS])}")
         unit = known[key].metadata.get("unit")
         try:
             values[key] = value if unit is None or value is None else quantity(value, unit)  # type: ignore[arg-type]
         except ValueError as error:
             raise SpecError(f"{where}: {key}: {error}") from None
-        usual = known[key].type
-        if usual == "int" or usual is int:
-            values[key] = _whole(values[key], f"{where}: {key}")
+        values[key] = _typed(values[key], known[key].type, f"{where}: {key}")
     try:
         return kind(**values)
     except SpecError as error:
-        raise SpecError(f"{where}: {error}") from None
-    except TypeError as error:
-        raise SpecError(f"{where}: {error}") from None
+        raise SpecError(f"{where}: {str(error).removeprefix('Options.')}") from None
 
 
-def _whole(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
-        raise SpecError(f"{where}: {value!r}: should be a whole number")
-    return int(value)
+def _typed(value: Any, annotation: Any, where: str) -> Any:
+    """``value`` as the field's annotation wants it: whole numbers may be written as 8.0, nothing else is converted."""
+    wanted = get_args(annotation) or (annotation,)
+    if value is None and NoneType in wanted:
+        return None
+    if float in wanted or int in wanted:
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if number and float in wanted:
+            return float(value)
+        if number and float(value).is_integer():
+            return int(value)
+        raise SpecError(f"{where} is {value!r}: should be a {'' if float in wanted else 'whole '}number")
+    if not isinstance(value, wanted):
+        raise SpecError(f"{where} is {value!r}: should be {'true or false' if bool in wanted else 'text'}")
+    return value
 
 
 def whole(value: object, like: Ints) -> Ints:

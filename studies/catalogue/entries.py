@@ -142,7 +142,7 @@ def tier(row: Row) -> tuple[str, Entry]:
     entry: Entry = {
         "aliases": [row["technology"]],
         "technology": row["technology"],
-        "scope": row["unit"],
+        "scope": names.TIER_SCOPES.get(name, row["unit"]),
         "read": amount(read, "B/s"),
         "write": amount(write, "B/s"),
         "latency": amount(row["latency_s"], "s"),
@@ -198,7 +198,7 @@ def price_books(rows: list[Row]) -> Iterator[tuple[str, Entry]]:
         billing = "node" if name.startswith(names.WHOLE_NODES) else "device"
         listed = "; ".join(dict.fromkeys(str(entry["source"]) for entry in prices.values()))
         yield name, {"billing": billing, "date": date, "prices": prices, "source": listed}
-    yield from spread_books({item: found for item, found in by_item.items() if item not in names.PRICE_ITEMS.values()})
+    yield from spread_books({item: found for item, found in by_item.items() if item != "cpu_machine"})
 
 
 def book_name(row: Row) -> str:
@@ -211,7 +211,7 @@ def book_name(row: Row) -> str:
 
 
 def spread_books(by_item: dict[str, list[Row]]) -> Iterator[tuple[str, Entry]]:
-    """The books that take one price per accelerator over all sources."""
+    """The books that take one price per accelerator (and of a vCPU) over all sources."""
     low = {item: price(min(rows, key=usd)) for item, rows in by_item.items()}
     high = {item: price(max(rows, key=usd)) for item, rows in by_item.items()}
     middle = {item: median_price(rows) for item, rows in by_item.items()}

@@ -202,6 +202,9 @@ PROVIDERS = {
 WHOLE_NODES = ("aws_2026_11", "aws_2026_08", "lambda_8x")
 """Books whose prices are those of whole eight-device instances, divided by eight."""
 
+TIER_SCOPES = {"s3_inference_sim_class": "connection"}
+"""Tiers whose unit in the table is where their rate is taken, not where they stand: object storage is behind the network."""
+
 PRICE_ITEMS = {"CPU-vCPU": "vcpu", "CPU-machine": "cpu_machine"}
 
 LINKS_OF_TOPOLOGY = {"3D torus": 6, "2D torus": 4, "ring": 2, "mesh": 6}

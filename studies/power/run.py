@@ -100,6 +100,7 @@ def served(table: pd.DataFrame, floor: float) -> tuple[np.ndarray, np.ndarray]:
                          host_step=floor or engine.host_step, async_scheduling=floor > 0)  # fmt: skip
         design = md.load_design("tp8_colocated").with_pools(model=MODELS[row.model], accelerator=A100, dtypes=Datatypes(), engine=engine,
                                                             parallelism=Parallelism(tp=row.tensor_parallel))  # fmt: skip
+        design = replace(design, topology=replace(design.topology, host=None))  # the meter read the accelerators alone
         lengths = [np.full(b, value, np.int64) for value in (row.prompt_size, OUTPUT, OUTPUT, 0)]
         asked = Requests(np.zeros(b), *lengths, np.zeros(b), b, np.nan)
         outcome = md.evaluate(design, CATALOG.workload("closed"), requests=asked).metrics

@@ -206,10 +206,3 @@ def test_colocated_end_to_end_adds_up():
     pool = pool_steady(machines.cost(), machines.engine(), traffic)
     assert colocated(pool).e2e.mean[0] == pytest.approx(pool.residence[0])
     assert pool_demand(machines.cost(), machines.load(), machines.engine(), traffic)["steps"][0] == pool.demand[0]
-
-
-def test_unknown_shapes_are_refused_in_one_line():
-    asked = machines.drawn(10, 1.0)
-    jobs = machines.handed_chat(asked)
-    with pytest.raises(ValueError, match="one engine pool"):
-        steady(machines.split({}, {}), jobs._replace(handed=np.zeros_like(jobs.handed)), asked)

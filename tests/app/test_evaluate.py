@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mist_dse.app.main import main
-from mist_dse.app.verbs.evaluate import classes, remarks
+from mist_dse.app.verbs.evaluate import classes, remarks, servers
 from mist_dse.specs.evaluation import Evaluation
 
 SMALL = ["evaluate", "design=tp1_colocated", "model=llama-3.1-8b", "workload=poisson", "workload.requests=300", "slo=interactive_chat"]
@@ -25,6 +25,17 @@ def test_a_line_per_class() -> None:
     assert "250 ms" in chat
     assert batch.split()[1] == "90"
     assert classes(result()) == []
+
+
+def test_a_line_per_server_with_a_mark_where_too_much_is_asked() -> None:
+    busy = {"utilisation": 0.5, "demand": 0.25, "usd_per_hour": 4.0, "watts": 700.0}
+    (text,) = servers(result(pools={"serve": busy, "cache nvme": {"utilisation": 1.0, "demand": 1.5}}))
+    header, serve, link = text.splitlines()
+    assert header.split() == ["server", "in", "use", "demand", "rent", "power"]
+    assert serve.split() == ["serve", "0.5", "0.25", "$4/h", "700", "W"]
+    assert link.split() == ["cache", "nvme", "1", "1.5", "!", "asked", "more", "than", "it", "can", "serve"]
+    assert servers(result(pools={"serve": busy})) == servers(result()) == []  # one server's figures stand among the metrics
+    assert len(servers(result(pools={"serve": busy | {"demand": 1.0}}))) == 1
 
 
 def test_remarks_are_made_where_there_are_any() -> None:

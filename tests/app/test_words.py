@@ -17,6 +17,7 @@ from mist_dse.app.words import Words, command_line, heads, override, quoted
         ("topology=hgx_pair", "every.topology=hgx_pair"),
         ("design=tp4_colocated", "design=tp4_colocated"),
         ("pools.decode.accelerator=l40s", "++pools.decode.accelerator=l40s"),
+        ("services.index.host=epyc_9654", "++services.index.host=epyc_9654"),
         ("handoff.mode=whole", "++design.handoff.mode=whole"),
         ("workload=poisson", "workload=poisson"),
         ("workload.rate=2", "++workload.arrivals.rate=2"),

@@ -42,8 +42,9 @@ def test_every_price_has_a_source_and_is_positive(name: str) -> None:
         assert price.usd_per_hour > 0
 
 
-def test_default_covers_every_accelerator_that_has_any_price() -> None:
-    assert {price.item for price in BOOKS["default"].prices} == set(CATALOG.names("accelerator")) - UNPRICED
+@pytest.mark.parametrize("name", SPREADS)
+def test_default_covers_every_accelerator_that_has_any_price_and_processors(name: str) -> None:
+    assert {price.item for price in BOOKS[name].prices} == set(CATALOG.names("accelerator")) - UNPRICED | {"vcpu"}
 
 
 def test_low_and_high_span_all_listed_books() -> None:

@@ -25,6 +25,7 @@ def one_line(done: subprocess.CompletedProcess[str], status: int = 2) -> str:
         (["evaluate", "acelerator=l40s"], ["acelerator", "did you mean 'accelerator'"]),
         (["evaluate", "pools.serv.accelerator=l40s"], ["pools.serv", "did you mean 'serve'"]),
         (["evaluate", "pools.serve.acelerator=l40s"], ["pools.serve", "acelerator", "did you mean 'accelerator'"]),
+        (["evaluate", "design=rag_chat", "services.idx.host=grace", *QUICK], ["services.idx", "did you mean 'index'"]),
         (["evaluate", "design.pools.serve.replicsa=2", *QUICK], ["conf/design/tp4_colocated.yaml", "replicsa"]),
         (
             ["evaluate", "workload=poisson", "workload.arrivals.rte=2"],

@@ -10,7 +10,7 @@ import pytest
 
 COLUMNS = ("request", "arrival_s", "admitted_s", "first_token_s", "last_token_s", "input_tokens", "output_tokens", "preemptions", "status")
 KINDS = ("accelerators", "models", "pipelines", "workloads", "designs", "spaces", "experiments", "metrics", "prices", "hosts", "links",
-         "tiers", "topologies", "engines", "slos", "searches", "executors")  # fmt: skip
+         "tiers", "topologies", "engines", "slos", "searches", "executors", "indexes", "stages", "benchmarks")  # fmt: skip
 SMALL = ("design=tp1_colocated", "model=llama-3.1-8b", "workload=poisson", "workload.rate=2", "workload.requests=200")
 
 

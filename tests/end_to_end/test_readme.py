@@ -1,4 +1,4 @@
-"""The README shows what its commands print, to the last printed digit; ``python -m tests.end_to_end.test_readme`` writes it anew."""
+"""README and documents show what their commands print, to the last digit; ``python -m tests.end_to_end.test_readme`` writes it anew."""
 
 import re
 import shlex
@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).parents[2] / "README.md"
+SHOWING = (README, README.parent / "docs" / "pipelines.md")
+"""Texts with console blocks of our commands."""
+
 BLOCK = re.compile(r"```console\n\$ (mist-dse [^\n]*(?:\\\n[^\n]*)*)\n(.*?)```", re.DOTALL)
 
 
@@ -17,9 +20,9 @@ def words(command: str) -> list[str]:
     return shlex.split(command.replace("\\\n", " "))[1:]
 
 
-def examples() -> list[tuple[str, str]]:
+def examples(*texts: Path) -> list[tuple[str, str]]:
     """(command, output) of every console block that starts with a command of ours."""
-    return BLOCK.findall(README.read_text(encoding="utf-8")) if README.exists() else []
+    return [found for text in texts for found in BLOCK.findall(text.read_text(encoding="utf-8"))]
 
 
 def renewed(found: re.Match[str]) -> str:
@@ -30,15 +33,16 @@ def renewed(found: re.Match[str]) -> str:
 
 def test_the_readme_is_one_screen_with_an_example() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 70
-    assert examples()
+    assert all(examples(text) for text in SHOWING)
 
 
-@pytest.mark.parametrize(("command", "output"), examples())
-def test_every_example_prints_what_the_readme_shows(mist_dse, command: str, output: str) -> None:
+@pytest.mark.parametrize(("command", "output"), examples(*SHOWING))
+def test_every_example_prints_what_is_shown(mist_dse, command: str, output: str) -> None:
     done = mist_dse(*words(command))
     assert done.returncode == 0, done.stderr
     assert done.stdout == output
 
 
 if __name__ == "__main__":
-    README.write_text(BLOCK.sub(renewed, README.read_text(encoding="utf-8")), encoding="utf-8")
+    for shown in SHOWING:
+        shown.write_text(BLOCK.sub(renewed, shown.read_text(encoding="utf-8")), encoding="utf-8")

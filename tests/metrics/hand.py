@@ -46,9 +46,9 @@ def jobs(first, edges=(), **columns):
 
 
 def design(*pools):
-    """Stand-in of a design with (name, accelerator, devices) pools, for the sums over pools."""
-    made = tuple(SimpleNamespace(name=name, accelerator=accelerator, devices=devices) for name, accelerator, devices in pools)
-    return SimpleNamespace(pools=made, accelerators=sum(pool.devices for pool in made))
+    """Stand-in of a design with (name, accelerator, devices) pools on nodes without hosts, for the sums over pools."""
+    made = tuple(SimpleNamespace(name=name, accelerator=accelerator, devices=devices, beside="") for name, accelerator, devices in pools)
+    return SimpleNamespace(pools=made, hosts=made, topology=SimpleNamespace(host=None), accelerators=sum(pool.devices for pool in made))
 
 
 def small_design(accelerator, *, replicas, tp):

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from mist_dse.perf.network import fabric, placements, route, spans
+from mist_dse.perf.network import fabric, host_nodes, placements, route, spans
 from mist_dse.specs.design import Design
 from mist_dse.specs.evaluation import Infeasible
-from tests.perf.cases import H100, L40S, NDR, NODE, NVLINK4, PCIE4, RACKS, SPINE, colocated, disaggregated
+from mist_dse.specs.service import Service
+from tests.perf.cases import H100, L40S, NDR, NODE, NVLINK4, PCIE4, RACKS, SPINE, colocated, disaggregated, pool
+from tests.perf.mixed import cores, encoder, mixed, nodes as rack_of
 
 
 def _stands(design: Design) -> list[tuple[int, int]]:
@@ -84,3 +86,53 @@ def test_different_accelerators_in_one_node_meet_over_the_host_link() -> None:
     found = placements(disaggregated({"tp": 8}, {"tp": 8, "accelerator": L40S}))
     assert not isinstance(found, Infeasible)
     assert route(disaggregated({"tp": 8}, {"tp": 8, "accelerator": L40S}), *found).cap == pytest.approx(8 * 25e9 * 0.9)  # the slower NICs
+
+
+def _places(design: Design) -> dict[str, tuple[int, int]]:
+    found = placements(design)
+    assert not isinstance(found, Infeasible), found
+    return {place.pool: (place.first, place.last) for place in found}
+
+
+def test_services_take_devices_after_the_pools() -> None:
+    """Two H100 of the pool, then an encoder on H100 beside them in the node, then one on L40S in the next, then on its rest."""
+    made = mixed(encoder("near", accelerator=H100, replicas=5), encoder("far", replicas=3), encoder("rest", replicas=2))
+    assert _places(made) == {"serve": (0, 2), "near": (2, 7), "far": (8, 11), "rest": (11, 13)}
+    assert _places(mixed(encoder("near", accelerator=H100, replicas=9))) == {"serve": (0, 2), "near": (2, 11)}
+
+
+def test_a_service_takes_the_first_free_devices_of_its_node() -> None:
+    pools = (pool(name="serve", stages=("serve",), tp=2, node=1),)
+    made = mixed(encoder("a", accelerator=H100, node=1), encoder("b", accelerator=H100, node=1), encoder("c", node=3), pools=pools)
+    assert _places(made) == {"serve": (8, 10), "a": (10, 11), "b": (11, 12), "c": (24, 25)}
+
+
+@pytest.mark.parametrize("service", [encoder(node=0), encoder(accelerator=H100, node=0)])
+def test_a_node_of_another_kind_or_without_room_is_refused(service: Service) -> None:
+    tp = 2 if service.accelerator is L40S else 8
+    found = placements(mixed(service, pools=(pool(name="serve", stages=("serve",), tp=tp),)))
+    assert isinstance(found, Infeasible)
+    assert "serve and enc both stand on devices 0 to 0" in found.constraint
+
+
+def test_what_is_beside_a_pool_stands_where_that_stands() -> None:
+    pools = (pool(name="guard", stages=("guard",), tp=4, beside="serve"), pool(name="serve", stages=("serve",), tp=4, replicas=2),
+             pool(name="next", stages=("next",), tp=4))  # fmt: skip
+    made = mixed(encoder(accelerator=H100, beside="serve"), pools=pools)
+    assert _places(made) == {"guard": (0, 4), "serve": (0, 8), "next": (8, 12), "enc": (0, 1)}
+
+
+def test_services_that_do_not_fit_are_refused_by_the_excess() -> None:
+    found = placements(mixed(encoder(replicas=9), topology=rack_of(2)))
+    assert isinstance(found, Infeasible)
+    assert found.margin == 1 / 16
+    missing = placements(mixed(cores(node=4)))
+    assert isinstance(missing, Infeasible)
+    assert missing.constraint == "service text is on node 4 of a topology (rack) of 4, counted from 0"
+
+
+def test_sockets_without_accelerators_and_who_uses_them() -> None:
+    made = mixed(cores(node=0, hosts=5), cores("more", node=2), encoder(), cores("own"))
+    found = placements(made)
+    assert not isinstance(found, Infeasible)
+    assert host_nodes(made, found) == {2: ("text", "more")}  # the pool stands on node 0, the encoder on node 1

@@ -176,9 +176,7 @@ def test_infeasible_designs_are_values_with_their_constraint() -> None:
 def test_pipelines_of_other_shapes_are_refused_by_name() -> None:
     design = colocated()
     rerank = Pipeline(name="odd", stages=(Stage(name="prefill", kind="prefill"), Stage(name="decode", kind="rerank", after=("prefill",))))
-    with pytest.raises(
-        SpecError, match="of kind rerank and cannot run in pool chat, which has an engine: it needs encoder"
-    ):
+    with pytest.raises(SpecError, match="of kind rerank and cannot run in pool chat, which has an engine: it needs encoder"):
         lower(replace(design, pipeline=rerank), requests([1], [1]))
     loose = Pipeline(name="loose", stages=(Stage(name="prefill", kind="prefill"), Stage(name="decode", kind="decode")))
     with pytest.raises(SpecError, match="Pipeline loose: stage 'decode' is of kind decode and must come right after one prefill stage"):

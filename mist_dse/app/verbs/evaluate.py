@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mist_dse.app.config import Job
+from mist_dse.app.deployed import models_text, services_text
 from mist_dse.app.errors import DONE, UNMET, UsageError, nearest
 from mist_dse.app.inputs import catalog_of, design_of, workload_of
 from mist_dse.app.measured import LATENCIES, STATISTICS, PredictionInterval, prediction_interval, with_intervals
@@ -59,11 +60,12 @@ def evaluation_row(result: Evaluation) -> dict[str, Any]:
 def table(result: Evaluation, design: Design, workload: Workload, found: PredictionInterval | None = None) -> str:
     """The evaluation for people: what was evaluated, latencies, how far measurements lay from such, other metrics, breakdown."""
     pools = " + ".join(f"{pool.name} {pool.replicas} x {pool.parallelism.devices} {pool.accelerator.name}" for pool in design.pools)
-    model = ", ".join(dict.fromkeys(pool.model.name for pool in design.pools))
-    blocks = [f"{design.name or result.design_id}: {model} on {pools}; workload {workload.name}; {result.fidelity}"]
+    blocks = [f"{design.name or result.design_id}: {models_text(design)} on {pools}; workload {workload.name}; {result.fidelity}"]
+    blocks += [f"services {services_text(design)}"] * bool(design.services)
     if result.violations:
         blocks.append(table_text([(item.kind, item.constraint) for item in result.violations], title="not feasible"))
-    blocks += [latencies(result), measured(found), others(result), *classes(result), *remarks(result), *shares(result.breakdown)]
+    blocks += [latencies(result), measured(found), others(result), *classes(result), *servers(result), *remarks(result),
+               *shares(result.breakdown)]  # fmt: skip
     return "\n".join(block for block in blocks if block)
 
 
@@ -107,10 +109,26 @@ def classes(result: Evaluation) -> Sequence[str]:
     return [table_text(rows, header=("class", *counts, *values), numbers=range(1, 9))] if rows else []
 
 
+def servers(result: Evaluation) -> Sequence[str]:
+    """One line per server, where there are several: share of the time in use, demand over capacity (marked from 1 on), rent, power."""
+    columns = {"utilisation": "", "demand": "", "usd_per_hour": "USD/h", "watts": "W"}
+    rows = [
+        (name, *(value_text(row[key], unit) if row.get(key) is not None else "" for key, unit in columns.items()), _mark(row))
+        for name, row in result.pools.items()
+    ]
+    header = ("server", "in use", "demand", "rent", "power", "")
+    return [table_text(rows, header=header, numbers=range(1, 5))] if len(rows) > 1 or any(row[-1] for row in rows) else []
+
+
+def _mark(row: Mapping[str, Any]) -> str:
+    return "! asked more than it can serve" if (row.get("demand") or 0.0) >= 1 else ""
+
+
 def remarks(result: Evaluation) -> Sequence[str]:
-    """What limits the rate, where it was searched, and whether the backlog grew: no verdicts."""
-    limits = result.provenance.get("max_goodput", ())
+    """What limits the rate, where it was searched, ways chosen by load, and whether the backlog grew: no verdicts."""
+    limits, ways = result.provenance.get("max_goodput", ()), result.provenance.get("pools", {}).get("shares by load", {})
     rows = [("max_goodput_rps, limit or why not searched", text) for text in limits]
+    rows += [(f"share of requests, {way}", f"{share:.1%}, by load") for way, share in ways.items()]
     if result.backlog.get("grew"):
         rows.append(("the backlog grew", f"by {result.backlog['growth']:.2g} requests per arrival in the second half of the run"))
     return [table_text(rows)] if rows else []

@@ -1,23 +1,28 @@
 """``mist-dse list [WHAT]``: what the catalogue holds, with units and sources."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
 from mist_dse.app.config import Job
+from mist_dse.app.deployed import models_text, services_text
 from mist_dse.app.errors import DONE, UsageError, nearest
 from mist_dse.app.inputs import catalog_of
 from mist_dse.app.output import csv_text, format_of, json_text, show, table_text
 from mist_dse.catalog import Catalog
 from mist_dse.metrics import METRICS
+from mist_dse.perf.retrieval import host_bytes, scanned_bytes
 from mist_dse.report.text import value_text
 from mist_dse.specs.design import Design
+from mist_dse.specs.pipeline import Pipeline, Stage
 from mist_dse.specs.workload import Lengths, Workload
+from mist_dse.stages.kinds import KINDS, kind_of
 
 Row = dict[str, Any]
 
 UNITS: Mapping[str, str] = {
-    **dict.fromkeys(("memory", "capacity"), "B"),
+    **dict.fromkeys(("memory", "capacity", "scanned"), "B"),
     **dict.fromkeys(("bandwidth", "read", "write"), "B/s"),
     **dict.fromkeys(("fp32", "bf16", "fp8", "fp4"), "FLOP/s"),
     **dict.fromkeys(("latency", "host_step"), "s"),
@@ -47,7 +52,8 @@ def rows_of_kinds(catalog: Catalog) -> dict[str, Callable[[], list[Row]]]:
     """For each kind of thing a function that returns its rows."""
     groups = {"accelerators": ("accelerator", _accelerator), "hosts": ("host", _host), "links": ("link", _link), "tiers": ("tier", _tier),
               "topologies": ("topology", _topology), "models": ("model", _model), "engines": ("engine", _engine),
-              "pipelines": ("pipeline", _pipeline), "prices": ("price", _prices), "workloads": ("workload", _workload),
+              "indexes": ("index", _index), "pipelines": ("pipeline", _pipeline),
+              "prices": ("price", _prices), "workloads": ("workload", _workload),
               "slos": ("slo", _file), "designs": ("design", _design)}  # fmt: skip
     others = {"benchmarks": "benchmark", "spaces": "space", "searches": "search", "executors": "executor", "experiments": "experiment"}
     rows: dict[str, Callable[[], list[Row]]] = {
@@ -55,7 +61,7 @@ def rows_of_kinds(catalog: Catalog) -> dict[str, Callable[[], list[Row]]]:
         for kind, (group, row) in groups.items()
     }
     rows |= {kind: lambda group=group: _files(catalog, group) for kind, group in others.items()}  # type: ignore[misc]
-    return {**rows, "metrics": _metrics}
+    return {**rows, "stages": _stages, "metrics": _metrics}
 
 
 def _accelerator(catalog: Catalog, name: str) -> Row:
@@ -101,9 +107,51 @@ def _engine(catalog: Catalog, name: str) -> Row:
             "source": item.source}  # fmt: skip
 
 
+def _index(catalog: Catalog, name: str) -> Row:
+    item, said = catalog.index(name), catalog.data("index", name)["source"]
+    return {"name": name, "kind": item.kind, "vectors": item.vectors, "dimensions": item.dimensions, "memory": float(host_bytes(item)),
+            "scanned": float(scanned_bytes(item)), "lists": item.n_list or None, "probes": item.n_probe or None,
+            "source": said["default"] if isinstance(said, dict) else said}  # fmt: skip
+
+
 def _pipeline(catalog: Catalog, name: str) -> Row:
     item = catalog.pipeline(name)
-    return {"name": name, "stages": " > ".join(f"{stage.name} ({stage.kind})" for stage in item.stages), "source": item.source}
+    return {"name": name, "stages": " > ".join(_stage(stage, item) for stage in item.stages), "source": item.source}
+
+
+def _stage(stage: Stage, pipeline: Pipeline) -> str:
+    """A stage in a few words: its name, its kind where that is another word, which share of requests visit it and how often."""
+    said = [stage.kind] * (stage.kind != stage.name)
+    if stage.when is not None:
+        said.append("by load" if stage.when.way else f"{stage.when.below - stage.when.above:.0%}")
+    repeat = pipeline.repeat_of(stage.name)
+    if repeat is not None:
+        said.append(f"{repeat.mode} x {repeat.count:g}")
+    return f"{stage.name} ({', '.join(said)})" if said else stage.name
+
+
+def _stages() -> list[Row]:
+    """The kinds of stage, what may host them, their options with defaults, and the first sentence of what their file says."""
+    rows = []
+    for name in KINDS:
+        kind = kind_of(name, f"stage kind {name}")
+        about = str(kind.__doc__).partition("\n\n")[0].partition(": ")[2].replace("`", "")
+        rows.append(
+            {"name": name, "runs_on": ", ".join(kind.RUNS_ON), "options": options_text(kind.Options), "about": " ".join(about.split())}
+        )
+    return rows
+
+
+def options_text(options: type[Any]) -> str:
+    """The options of a stage kind and their defaults, with units: ``"rate = 400000 token/s, tokens = 16"``."""
+    return ", ".join(f"{item.name} = {_default(item)}" for item in fields(options))
+
+
+def _default(item: "Field[Any]") -> str:
+    if item.default is None:
+        return "none"
+    unit = item.metadata.get("unit")
+    return f"{item.default:g} {unit}" if unit else str(item.default).lower() if isinstance(item.default, bool) else str(item.default)
 
 
 def _prices(catalog: Catalog, name: str) -> Row:
@@ -134,8 +182,10 @@ def _design(catalog: Catalog, name: str) -> Row:
     pools = " + ".join(f"{pool.name} {pool.replicas} x tp{pool.parallelism.tp} {pool.accelerator.name}" for pool in item.pools)
     return {
         "name": name,
-        "model": ", ".join(dict.fromkeys(pool.model.name for pool in item.pools)),
+        "pipeline": item.pipeline.name,
+        "model": models_text(item),
         "pools": pools,
+        "services": services_text(item),
         "topology": item.topology.name,
     }
 

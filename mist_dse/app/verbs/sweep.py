@@ -60,7 +60,7 @@ def space_of(job: Job) -> Space:
     """The space of ``job``, its base design with what is set everywhere and in single pools."""
     data = dict(job.config["space"])
     where, catalog = job.file("space"), catalog_of(job)
-    if any(value is not None for value in job.config["every"].values()) or job.config["pools"]:
+    if any(value is not None for value in job.config["every"].values()) or job.config["pools"] or job.config["services"]:
         base = data.get("base")
         raw = base if isinstance(base, dict) else catalog.data("design", str(base), where=f"{where}: base: ")
         data["base"] = changed_design(raw, job.config, f"{where}: base")
