@@ -29,7 +29,7 @@ from tests.builders import (
     simple_cost,
     simple_engine,
 )
-from tests.sharing import Dice, shared_cost
+from tests.sharing import Dice, coupled, on_devices, shared_cost
 
 __all__ = [
     "Call",
@@ -49,7 +49,7 @@ __all__ = [
     "traits",
 ]
 
-ROLLS = 400
+ROLLS = 440
 POLICIES = (rows.CHUNKED, rows.CONTINUOUS, rows.PREFILL_FIRST, rows.MIXED, rows.STATIC)
 ROUTERS = tuple(range(9))
 PACKINGS = (rows.FCFS, rows.PRIORITY, rows.SHORTEST, rows.LEAST_WORK)
@@ -77,6 +77,8 @@ class Traits(NamedTuple):
     parallelism: str
     packing: int
     caching: bool
+    coupled: bool
+    device: bool
 
 
 def traits(case: Case) -> Traits:
@@ -87,12 +89,13 @@ def traits(case: Case) -> Traits:
     sides = [name for name in ("lanes", "ranks", "replicas") if getattr(engine, name) > 1]
     pools = "groups" if engine.groups > 1 else "disaggregated"
     parallelism = pools if len(case.servers.engines) > 1 else (sides or ["single"])[0]
-    return Traits(engine.policy, engine.router, arrivals, parallelism, engine.packing, engine.caching)
+    coupled = any(station.shared >= 0 for station in case.servers.stations)
+    return Traits(engine.policy, engine.router, arrivals, parallelism, engine.packing, engine.caching, coupled, engine.device >= 0)
 
 
 @st.composite
 def cases(draw: st.DrawFn, *, exact: bool = True, policy: int | None = None) -> Case:
-    """Up to 8 requests at one pool, or at two with a hand-off between them, among stations and batchers."""
+    """Up to 8 requests at one pool, or at two with a hand-off between them, among stations and batchers that may share what they run on."""
     return rolled(Dice(draw(st.binary(min_size=ROLLS, max_size=ROLLS))), exact, policy)
 
 
@@ -116,7 +119,15 @@ def rolled(dice: Dice, exact: bool, policy: int | None) -> Case:
     called = [calls_of(dice, pools, exact, beside) for _ in range(count)]
     called = [labelled(dice, calls, engines, i, sessions[i]) for i, calls in enumerate(called)]
     lengths = [(max(call.prompt for call in calls), sum(call.emit for call in calls if call.answers)) for calls in called]
-    servers = servers_of(list(zip(engines, costs, strict=True)), [station_of(dice)], [batcher_of(dice)])
+    stations, batchers = [station_of(dice)], [batcher_of(dice)]
+    rates: tuple[float, ...] = ()
+    if dice((False, True)):
+        stations, rates = coupled(stations[0], dice, exact=exact)
+    if dice((False, True)):
+        engines, batchers = on_devices(engines, [*batchers, batcher_of(dice)], dice)
+    rough = dice.rough() if rates and not exact else None
+    called = [[elsewhere_too(dice, call, len(stations), len(batchers), pools, rough) for call in calls] for calls in called]
+    servers = servers_of(list(zip(engines, costs, strict=True)), stations, batchers)._replace(shared=rates)
     times = requests_of(asked.arrival.tolist(), lengths, clients=asked.clients, think=asked.think.tolist(), follows=asked.follows.tolist())
     return Case(servers, jobs_of(called), times)
 
@@ -280,6 +291,15 @@ def branch_of(dice: Dice, pools: int, beside: bool) -> list[Call]:
 def elsewhere(dice: Dice, pools: int) -> Call:
     """A visit to the station or the batcher."""
     return Call(pools + dice((0, 1)), work=dice.exact(0, 6, 2))
+
+
+def elsewhere_too(dice: Dice, call: Call, stations: int, batchers: int, pools: int, rough: random.Random | None) -> Call:
+    """A visit to the station or the batcher at one of as many as there are; ``rough``: with work that hardly ever ends at one instant."""
+    if call.server < pools:
+        return call
+    if call.server > pools:
+        return call._replace(server=pools + stations + dice(range(batchers)))
+    return call._replace(server=pools + dice(range(stations)), work=call.work * rough.uniform(0.5, 1.5) if rough else call.work)
 
 
 def labelled(dice: Dice, calls: list[Call], engines: Sequence[rows.Engine], request: int, session: int) -> list[Call]:

@@ -236,24 +236,27 @@ def _makespan(servers: Servers, jobs: Jobs, floors: list[Envelope], e2e: Floats,
     if not kept.any():
         return 0.0
     served = kept[owner] & ~cancellable(jobs)
-    spans = [
-        _server_span(servers, jobs, floors, number, np.flatnonzero((jobs.server == number) & served))
-        for number in range(len(servers.names))
-    ]
+    spans = [_server_span(servers, jobs, floors, number, served) for number in range(len(servers.names))]
     if requests.clients == 0:
         return max(float((requests.arrival + e2e)[kept].max() - requests.arrival[0]), *spans)
     thought = np.where(np.arange(len(e2e)) >= requests.clients, requests.think, 0.0)
     return max(float((e2e + thought)[kept].sum() / requests.clients), float(np.nanmax(e2e)), *spans)
 
 
-def _server_span(servers: Servers, jobs: Jobs, floors: list[Envelope], number: int, visits: Ints) -> float:
-    """Least seconds in which one server can do all its visits' work; prompts and decodes may share steps, so not their sum."""
+def _server_span(servers: Servers, jobs: Jobs, floors: list[Envelope], number: int, served: np.ndarray) -> float:
+    """Least seconds in which one server, and those that it draws from one rate with, can do the work of all visits that are ``served``;
+    prompts and decodes may share steps, so not their sum.
+    """
+    visits = np.flatnonzero((jobs.server == number) & served)
     other = number - len(floors)
     if other >= len(servers.stations):
         batcher = servers.batchers[other - len(servers.stations)]
         return float(batcher_time(batcher, jobs.work[visits]).sum() / batcher.slots)
     if other >= 0:
-        return float(jobs.work[visits].sum() / servers.stations[other].rate)
+        station = servers.stations[other]
+        together = [len(floors) + k for k, row in enumerate(servers.stations) if row.shared == station.shared >= 0]
+        all_work = float(jobs.work[np.isin(jobs.server, together) & served].sum())
+        return max(float(jobs.work[visits].sum() / station.rate), all_work / servers.shared[station.shared] if together else 0.0)
     floor, load = floors[number], servers.loads[number]
     fresh, steps, prompt = _fresh(jobs, visits), _decode_steps(jobs, visits), jobs.prompt[visits].astype(float)
     start = prompt - fresh

@@ -4,7 +4,9 @@ An open loop is *saturated* iff some demand is >= 1. The sharp test of an engine
 rate that its step time can keep up with, within its token budget, sequence slots and KV blocks (`capacity`); the mean field
 has no operating point beyond it. Seconds per second of compute, memory bandwidth and interconnect are marginal work at
 speed of light, summed over prefill and decode per *resource*, since mixed steps overlap them: each is necessary only, and
-says what a pool is short of. ``sequences`` and ``KV blocks`` are the shares held, by Little's law.
+says what a pool is short of. ``sequences`` and ``KV blocks`` are the shares held, by Little's law. What servers share is in the row of
+each of them: ``shared memory``, the work of all stations that draw from one rate, over that rate; ``device``, the steps and batches of all
+that are on one device, the busiest of a pool's.
 """
 
 from collections.abc import Mapping
@@ -41,7 +43,30 @@ def demand(servers: Servers, jobs: Jobs, requests: Requests, *, rate: float | No
             result[name] = {resource: skew * float(value[0]) for resource, value in pool_demand(*rows, traffic).items()}
         else:
             result[name] = {"steps": 0.0}
-    return result
+    return _with_shared(servers, result)
+
+
+def _with_shared(servers: Servers, demands: Demands) -> Demands:
+    """Also the demand on what servers share, added up over them."""
+    names = servers.names
+    stations = [(names[len(servers.engines) + k], row) for k, row in enumerate(servers.stations) if row.shared >= 0]
+    rates = np.zeros(len(servers.shared))
+    for name, row in stations:
+        rates[row.shared] += demands[name]["rate"] * row.rate / servers.shared[row.shared]
+    for name, row in stations:
+        demands[name]["shared memory"] = float(rates[row.shared])
+    pools = [
+        (name, range(row.device, row.device + row.replicas)) for name, row in zip(names, servers.engines, strict=False) if row.device >= 0
+    ]
+    first = len(servers.engines) + len(servers.stations)
+    pools += [(names[first + b], range(row.device, row.device + 1)) for b, row in enumerate(servers.batchers) if row.device >= 0]
+    taken: dict[int, float] = {}
+    for name, devices in pools:
+        for device in devices:
+            taken[device] = taken.get(device, 0.0) + demands[name]["steps" if "steps" in demands[name] else "workers"]
+    for name, devices in pools:
+        demands[name]["device"] = max(taken[device] for device in devices)
+    return demands
 
 
 def routing_skew(engine: Engine, jobs: Jobs, visits: Ints) -> float:

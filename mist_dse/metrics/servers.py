@@ -17,6 +17,9 @@ from mist_dse.specs.evaluation import Infeasible
 from mist_dse.stages import Lowered
 from mist_dse.stages.servers import INSTANT, memory_rates
 
+SHARED = "shared memory"
+"""The resource in `analytic.demand` that is a server of its own here."""
+
 
 def shared_names(design: Design) -> list[str]:
     """A name for each of `Servers.shared`."""
@@ -29,9 +32,12 @@ def demands(lowered: Lowered, shared: Sequence[str], requests: Requests, *, rate
 
 
 def with_shared(asked: Demands, servers: Servers, shared: Sequence[str]) -> Demands:
-    """``asked`` and the demand on rates that stations share."""
-    moved = {name: asked[name]["rate"] * station.rate for name, station in _stations(servers) if name in asked}
-    return asked | {name: {"rate": total} for name, total in _sums(servers, shared, moved).items()}
+    """``asked`` and the demand on rates that stations share, which stands in the row of each of them."""
+    memory = {name: {"rate": 0.0} for name in shared}
+    for name, station in _stations(servers):
+        if station.shared >= 0:
+            memory[shared[station.shared]] = {"rate": asked[name][SHARED]}
+    return asked | memory
 
 
 def utilisations(records: Records, servers: Servers, shared: Sequence[str]) -> dict[str, float]:
@@ -69,8 +75,9 @@ def demand_columns(asked: Mapping[str, float]) -> dict[str, float]:
 
 def highest(asked: Demands, *, steps: bool) -> tuple[str, str, float]:
     """The server that is asked most of, the resource (other than its steps as such, unless ``steps``), and how much."""
-    server = max(asked, key=lambda name: max(asked[name].values()))
-    row = asked[server]
+    rows = {name: _own(row) for name, row in asked.items()}
+    server = max(rows, key=lambda name: max(rows[name].values()))
+    row = rows[server]
     named = {name: value for name, value in row.items() if name != "steps"} or row
     resource = max(row if steps else named, key=lambda name: row[name])
     return server, "step time" if resource == "steps" else resource, row[resource]
@@ -79,10 +86,14 @@ def highest(asked: Demands, *, steps: bool) -> tuple[str, str, float]:
 def saturation(asked: Demands) -> Infeasible:
     """The verdict on demands of which at least one is 1 or more: the server asked most of and its excess, and the others by name."""
     server, resource, value = highest(asked, steps=True)
+    others = [f"{name} {most:.3g}" for name, row in asked.items() if name != server and (most := max(_own(row).values())) >= 1]
     text = f"{server} is saturated: {value:.3g} of what its {resource} can serve is asked"
-    others = [f"{name} {most:.3g}" for name, row in asked.items() if name != server and (most := max(row.values())) >= 1]
     text = f"{text}; also over: {', '.join(others)}" if others else text
     return Infeasible(kind="saturated", constraint=text, margin=value - 1.0)
+
+
+def _own(row: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name != SHARED}
 
 
 def _stations(servers: Servers) -> list[tuple[str, Station]]:

@@ -83,7 +83,9 @@ def check(servers: Servers, jobs: Jobs, requests: Requests) -> None:
         _check_engine(f"Servers.engines[{number}]", engine)
         _check_cost(f"Servers.costs[{number}]", engine, cost)
     for number, station in enumerate(servers.stations):
-        _check_station(f"Servers.stations[{number}]", station)
+        _check_station(f"Servers.stations[{number}]", station, servers.shared)
+    for number, rate in enumerate(servers.shared):
+        _check_rate(f"Servers.shared[{number}]", rate)
     for number, batcher in enumerate(servers.batchers):
         _check_batcher(f"Servers.batchers[{number}]", batcher)
     _check_requests(requests)
@@ -285,8 +287,9 @@ def _check_engine(where: str, engine: Engine) -> None:
         raise RowError(f"{where}.max_num_batched_tokens must be >= max_num_seqs under chunked batching")
     if engine.policy == STATIC and engine.caching:
         raise RowError(f"{where}.caching: a static batch finds no prefix")
-    if engine.groups > engine.replicas:
-        raise RowError(f"{where}.groups is {engine.groups}: must be at most the {engine.replicas} replicas")
+    _refuse(engine.groups > engine.replicas, f"{where}.groups is {engine.groups}: must be at most the {engine.replicas} replicas")
+    _at_least(where, engine, ("device",), -1)
+    _refuse(engine.device >= 0 and engine.lanes > 1, f"{where}.device is {engine.device}: one step at a time, but lanes is {engine.lanes}")
 
 
 def _check_cost(where: str, engine: Engine, cost: StepCost) -> None:
@@ -314,14 +317,20 @@ def _check_cost(where: str, engine: Engine, cost: StepCost) -> None:
         raise RowError(f"{where}: StepCost.shared_time needs an engine of two ranks or more, two rows and at least G = 0, 1")
 
 
-def _check_station(where: str, station: Station) -> None:
+def _check_station(where: str, station: Station, shared: tuple[float, ...]) -> None:
     _check_types(where, station)
     _at_least(where, station, ("slots",), 1)
+    _refuse(
+        not -1 <= station.shared < len(shared), f"{where}.shared is {station.shared}: Servers.shared has {len(shared)} rates, from 0 on"
+    )
     for name in ("rate", "cap"):
-        if not 0 < getattr(station, name) < np.inf:
-            raise RowError(f"{where}.{name} is {getattr(station, name)}: must be finite and > 0")
-    if _not_times(station.latency):
-        raise RowError(f"{where}.latency is {station.latency}: must be finite and >= 0")
+        _check_rate(f"{where}.{name}", getattr(station, name))
+    _refuse(_not_times(station.latency), f"{where}.latency is {station.latency}: must be finite and >= 0")
+
+
+def _check_rate(where: str, rate: Any) -> None:
+    if not isinstance(rate, (int, float, np.integer, np.floating)) or not 0 < rate < np.inf:
+        raise RowError(f"{where} is {rate}: must be finite and > 0")
 
 
 def _check_batcher(where: str, batcher: Batcher) -> None:
@@ -331,6 +340,8 @@ def _check_batcher(where: str, batcher: Batcher) -> None:
         raise RowError(f"{where}.time must cover 0..size = {batcher.size} jobs")
     for name in ("wait", "work_time", "time"):
         _refuse(_not_times(getattr(batcher, name)), f"{where}.{name} is not finite and >= 0")
+    _at_least(where, batcher, ("device",), -1)
+    _refuse(batcher.device >= 0 and batcher.slots > 1, f"{where}.device is {batcher.device}: one worker, but slots is {batcher.slots}")
 
 
 def _check_size(servers: Servers, jobs: Jobs) -> None:
@@ -382,6 +393,7 @@ def _extended(table: Floats, at: Any, end: float) -> Any:
 def _check_work(servers: Servers, jobs: Jobs) -> None:
     first = len(servers.engines)
     work = np.bincount(jobs.server, weights=np.where(jobs.server < first, 0.0, jobs.work), minlength=first)[first:]
-    paces = [1 / min(station.rate, station.cap) for station in servers.stations] + [batcher.work_time for batcher in servers.batchers]
+    rates = [min(row.rate, row.cap, servers.shared[row.shared] if row.shared >= 0 else np.inf) for row in servers.stations]
+    paces = [1 / rate for rate in rates] + [batcher.work_time for batcher in servers.batchers]
     for number, (amount, pace) in enumerate(zip(work, paces, strict=False)):
         _refuse(_not_times(amount * pace), f"Jobs.work: all work at station or batcher {number} takes more than 2^32 s")

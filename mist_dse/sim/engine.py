@@ -73,7 +73,7 @@ def _observe(s: State, r: int, g: int) -> None:
 
 
 @jit
-def _lane_started(s: State, lane: int, now: float) -> bool:
+def lane_started(s: State, lane: int, now: float) -> bool:
     """Form and start the lane's next step; whether there was any work."""
     row = s.lane[lane]
     r = row.replica
@@ -89,7 +89,7 @@ def _lane_started(s: State, lane: int, now: float) -> bool:
         length = max(length, _step_time(s, p, _group(s, lane, d), shared))
     if s.clock[0].freed:
         mark(s, r)
-    steady = work and s.pool[p].lanes == 1
+    steady = work and s.pool[p].lanes == 1 and s.replica[r].device_no < 0
     for d in range(ranks):
         group = s.group[_group(s, lane, d)]
         steady = steady and group.step_chunks == 0 and group.step_fresh == 0
@@ -122,7 +122,7 @@ def start_steps(s: State, r: int, now: float) -> None:
     first = pool.first_lane + (r - pool.first_replica) * pool.lanes
     if pool.lanes == 1:
         if s.lane[first].slot < 0:
-            _lane_started(s, first, now)
+            lane_started(s, first, now)
         return
     if replica.entrance > now:
         return
@@ -133,7 +133,7 @@ def start_steps(s: State, r: int, now: float) -> None:
             later = s.lane[lane].idle > after or (s.lane[lane].idle == after and lane > last)
             if s.lane[lane].slot < 0 and later and (best < 0 or s.lane[lane].idle < s.lane[best].idle):
                 best = lane
-        if best < 0 or _lane_started(s, best, now):
+        if best < 0 or lane_started(s, best, now):
             return
         after, last = s.lane[best].idle, best
 

@@ -126,8 +126,9 @@ def _engine_arrays(pool: Any) -> tuple[Any, Any, Any, Any]:
 def _stations(servers: Servers) -> Any:
     station = np.zeros(len(servers.stations), STATION).view(np.recarray)
     for k, row in enumerate(servers.stations):
-        for name in ("slots", "rate", "cap", "latency"):
+        for name in ("slots", "rate", "cap", "latency", "shared"):
             station[name][k] = getattr(row, name)
+        station["together"][k] = servers.shared[row.shared] if row.shared >= 0 else np.inf
     station["next"] = np.inf
     return station
 
@@ -213,6 +214,28 @@ def _shelve(state: State, jobs: Jobs, names: Any, shelf: _Shelf) -> Any:
     return np.concatenate(shelf.columns)
 
 
+def _share_devices(state: State, servers: Servers, shelf: _Shelf) -> None:
+    """Who shares a device with others, replicas first; what has one to itself needs no turns."""
+    sharers: dict[int, list[int]] = {}
+    replicas = 0
+    for engine in servers.engines:
+        for r in range(engine.replicas if engine.device >= 0 else 0):
+            sharers.setdefault(engine.device + r, []).append(replicas + r)
+        replicas += engine.replicas
+    for b, batcher in enumerate(servers.batchers):
+        if batcher.device >= 0:
+            sharers.setdefault(batcher.device, []).append(replicas + b)
+    shared = [mine for _, mine in sorted(sharers.items()) if len(mine) > 1]
+    state.replica["device_no"] = state.batcher["device_no"] = -1
+    for e, mine in enumerate(shared):
+        for sharer in mine:
+            records, at = (state.replica, sharer) if sharer < replicas else (state.batcher, sharer - replicas)
+            records["device_no"][at] = e
+    first = [shelf.put(mine) for mine in shared]
+    rows = np.array([[at, len(mine), -1] for at, mine in zip(first, shared, strict=True)], np.int64)
+    state.clock["devices"], state.clock["devices_at"] = len(shared), shelf.put(rows)
+
+
 def _fill_queues(state: State) -> None:
     """Every rank that caches begins with all its blocks in its queue, as one run without a name."""
     for q in np.flatnonzero((state.pool["caching"][state.rank["pool"]] == 1) & (state.rank["free"] > 0)):
@@ -280,4 +303,5 @@ def initial_state(servers: Servers, jobs: Jobs, requests: Requests, *, skip: boo
                   np.zeros(0), np.zeros(0), np.zeros(0))  # fmt: skip
     state = state._replace(entry=_calendars(state, requests, workers), link=_lists(state, workers, shelf))
     _fill_queues(state)
+    _share_devices(state, servers, shelf)
     return state._replace(whole=_shelve(state, jobs, names, shelf))

@@ -6,8 +6,9 @@
 import math
 
 from mist_dse.rows import ON_START
-from mist_dse.sim.batcher import batch_due, end_batch, mark_batchers, start_batch
+from mist_dse.sim.batcher import end_batch, mark_batchers
 from mist_dse.sim.cancel import leave
+from mist_dse.sim.device import batch_started, offer_devices
 from mist_dse.sim.engine import end_step, start_steps
 from mist_dse.sim.flow import arrive, come_in, finish_visit, fire, grant_leases, mark, release_ready, set_timer
 from mist_dse.sim.heap import heap_pop
@@ -91,12 +92,9 @@ def _start_batches(s: State, now: float) -> None:
     """Free workers of batchers take the batches that are due."""
     s.clock[0].batching = 0
     for b in range(len(s.batcher)):
-        while batch_due(s, b, now):
-            sentinel = start_batch(s, b, now)
-            v = s.link[sentinel].next
-            while v != sentinel:
-                fire(s, v, ON_START, now)
-                v = s.link[v].next
+        if s.batcher[b].device_no < 0:
+            while batch_started(s, b, now):
+                pass
 
 
 @inlined
@@ -119,7 +117,7 @@ def _ring(s: State, now: float) -> None:
 @inlined
 def _settle(s: State, now: float) -> None:
     """Cancelled visits leave; then, on every replica with a change, in ascending order, leases are granted and steps started; then
-    batches.
+    batches; then what shares a device has its turn.
     """
     if s.clock[0].leavers > 0 and not leave(s, now):
         return
@@ -141,10 +139,14 @@ def _settle(s: State, now: float) -> None:
             grant_leases(s, q, now)
     release_ready(s, now)
     for i in range(n):
-        start_steps(s, s.whole[s.clock[0].settling_at + i], now)
-        release_ready(s, now)
+        r = s.whole[s.clock[0].settling_at + i]
+        if s.replica[r].device_no < 0:
+            start_steps(s, r, now)
+            release_ready(s, now)
     _start_batches(s, now)
     release_ready(s, now)
+    if s.clock[0].devices > 0:
+        offer_devices(s, n, now)
 
 
 @entry

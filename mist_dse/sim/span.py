@@ -6,7 +6,7 @@ span short (or taking its steps one by one) leaves every boundary where it was. 
 
 from mist_dse.sim.blocks import take_blocks
 from mist_dse.sim.cost import decode_span, joint_span
-from mist_dse.sim.decoding import growth, steps_within
+from mist_dse.sim.decoding import growth, needy, steps_within
 from mist_dse.sim.jit import folded, inlined, jit
 from mist_dse.sim.lanes import schedule_lane
 from mist_dse.sim.lists import is_empty
@@ -40,7 +40,20 @@ def _free_steps(s: State, lane: int, g: int, most: int) -> int:
     if group.decodes == 0:
         return most
     most = min(s.visit[s.whole[group.finish_at]].finish - group.count, group.due - group.count, most)
+    if pool.grows and pool.caching and not is_empty(s, s.rank[group.rank].waiting):
+        most = _steps_in_place(s, g, most, pool.block_size)
     return 1 + steps_within(s, g, group.count + 1, most - 1, pool.block_size) if pool.grows else most
+
+
+@jit
+def _steps_in_place(s: State, g: int, most: int, block_size: int) -> int:
+    """How many steps, at most ``most``, take no block after the first: one that is taken may lose a name, and a waiting visit that
+    finds less begins with less.
+    """
+    steps = 1
+    while steps < most and needy(s, g, s.group[g].count + steps, block_size) == 0:
+        steps += 1
+    return steps
 
 
 @inlined

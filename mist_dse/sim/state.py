@@ -45,7 +45,7 @@ POOL = _record(
     "host_prefill stage_share",
 )
 REPLICA = _record(
-    "pool dirty steps tokens peak_seqs peak_blocks peak_tokens since postponed turn",
+    "pool dirty steps tokens peak_seqs peak_blocks peak_tokens since postponed turn device_no",
     "intake entrance busy pairs contexts",
 )
 RANK = _record(
@@ -62,17 +62,18 @@ GROUP = _record(
     "step_time step_pairs",
 )
 STATION = _record(
-    "queue slots active heaped heap_at started",
-    "rate cap latency attained last next done",
+    "queue slots active heaped heap_at started shared",
+    "rate cap latency attained last next done together pace",
 )
 BATCHER = _record(
-    "queue queued slots size busy_workers heap_at worker_at started times_at",
+    "queue queued slots size busy_workers heap_at worker_at started times_at device_no",
     "wait work_time seconds",
 )
 CLOCK = _record(
     "clients next_request lanes dirty timers created admitted comers timers_at comers_at parts dues skip engines ready freed "
     "preempted ended patience cancels leavers batchers batching logged room log_at spare blocks_at aside "
-    "lanes_at dirty_at settling_at leavers_at seat_at bucket_at bucket_mask name_at named_at",
+    "lanes_at dirty_at settling_at leavers_at seat_at bucket_at bucket_mask name_at named_at "
+    "devices devices_at",
 )
 
 

@@ -1,7 +1,8 @@
 """Rate-shared stations: c servers, infinite servers, FIFO and processor-sharing links are one mechanism.
 
 Every active job gets min(cap, rate/active) work per second, so all jobs attain work at one pace: a job that starts when the
-station has attained A leaves when it has attained A + work, and a heap of those values is the calendar.
+station has attained A leaves when it has attained A + work, and a heap of those values is the calendar. Stations that draw from one
+rate together (``station.shared``) change their paces together: whenever a job of one of them starts or leaves.
 """
 
 import math
@@ -18,20 +19,79 @@ def _pace(s: State, k: int) -> float:
     return float(min(station.cap, station.rate / station.active))
 
 
+@jit
+def _advance_together(s: State, k: int, now: float) -> None:
+    """All stations that share a rate with ``k`` have worked until now at the paces of their last plan."""
+    for m in range(len(s.station)):
+        station = s.station[m]
+        if station.shared == s.station[k].shared:
+            if station.active > 0:
+                station.attained += (now - station.last) * station.pace
+            station.last = now
+
+
 @folded
 def _advance(s: State, k: int, now: float) -> None:
     station = s.station[k]
+    if station.shared >= 0:
+        _advance_together(s, k, now)
+        return
     if station.active > 0:
         station.attained += (now - station.last) * _pace(s, k)
     station.last = now
 
 
+@inlined
+def _fair_level(s: State, shared: int, rate: float) -> float:
+    """The most that a job of the stations that share ``rate`` may get: those that ask for less leave the rest to the others."""
+    level = 0.0
+    while True:
+        left, jobs = rate, 0
+        for m in range(len(s.station)):
+            station = s.station[m]
+            if station.shared == shared and station.active > 0:
+                if _pace(s, m) <= level:
+                    left -= station.active * _pace(s, m)
+                else:
+                    jobs += station.active
+        if jobs == 0:
+            return math.inf
+        if left / jobs <= level:
+            return level
+        level = left / jobs
+
+
+@folded
+def _forget_gone(s: State, k: int) -> None:
+    """Jobs that have been cancelled do not come first in the calendar."""
+    station = s.station[k]
+    while station.heaped > 0 and s.visit[s.entry[station.heap_at].what].state == ENDED:
+        station.heaped = heap_pop(s, station.heap_at, station.heaped)
+
+
+@jit
+def _plan_together(s: State, k: int, now: float) -> None:
+    """New paces, and next ends, of all stations that share a rate with ``k``."""
+    shared = s.station[k].shared
+    level = _fair_level(s, shared, s.station[k].together)
+    for m in range(len(s.station)):
+        station = s.station[m]
+        if station.shared == shared:
+            station.next = math.inf
+            _forget_gone(s, m)
+            if station.active > 0:
+                station.pace = min(_pace(s, m), level)
+                station.next = now + max(s.entry[station.heap_at].key - station.attained, 0.0) / station.pace
+
+
 @jit
 def _plan(s: State, k: int, now: float) -> None:
     station = s.station[k]
+    if station.shared >= 0:
+        _plan_together(s, k, now)
+        return
     station.next = math.inf
-    while station.heaped > 0 and s.visit[s.entry[station.heap_at].what].state == ENDED:
-        station.heaped = heap_pop(s, station.heap_at, station.heaped)
+    _forget_gone(s, k)
     if station.active > 0:
         station.next = now + max(s.entry[station.heap_at].key - station.attained, 0.0) / _pace(s, k)
 

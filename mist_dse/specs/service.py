@@ -70,6 +70,8 @@ class Service:
             raise SpecError(f"Service {self.name} has an index and neither a host nor an accelerator to keep it")
         if self.beside and (self.model is None or self.replicas > 1):
             raise SpecError(f"Service {self.name} is beside pool {self.beside}: it must be an encoder of one replica")
+        if self.model is not None and self.host is not None and self.hosts > 1:
+            raise SpecError(f"Service {self.name}: an encoder runs on one socket; give it {self.hosts} replicas, not sockets")
         given = [bool(self.model), bool(self.index), bool(self.tiers)]
         if sum(given) > 1:
             raise SpecError(f"Service {self.name} must be one thing: an encoder (model), an index or KV tiers")

@@ -20,7 +20,7 @@ def build(design: Design, copies: tuple[Copy, ...], requests: Requests, layout: 
     """Slots and links of all copies. ``SpecError`` where a stage's options are wrong."""
     built = Built(design, copies, requests, layout)
     decodes = {index: decodes_of(design, copies, index) for index, copy in enumerate(copies) if copy.stage.kind == "prefill"}
-    answers = answering(copies)
+    answers = answering(design.pipeline, copies)
     context = _contexts(built)
     for index, copy in enumerate(copies):
         before = built.waits(copy)

@@ -13,6 +13,7 @@ from mist_dse.perf.load import kv_bytes_of_prompt
 from mist_dse.rows import ON_START, Ints, Requests
 from mist_dse.specs._check import SpecError
 from mist_dse.specs.design import Design, Pool
+from mist_dse.specs.pipeline import Pipeline
 from mist_dse.stages import tiers
 from mist_dse.stages.built import SIGNALS, Built, Signals
 from mist_dse.stages.decode import decode_slot, whole_slot
@@ -21,17 +22,19 @@ from mist_dse.stages.unroll import Copy, Mask
 from mist_dse.stages.visits import Slot
 
 
-def answering(copies: tuple[Copy, ...]) -> list[Mask]:
-    """Of every copy: the requests whose answer it gives, the last decode that they visit (all of parallel ones)."""
+def answering(pipeline: Pipeline, copies: tuple[Copy, ...]) -> list[Mask]:
+    """Of every copy: the requests whose answer it gives, the last decode that they visit (all of parallel ones, the last round)."""
     found = [np.zeros_like(copy.present) for copy in copies]
     taken: Mask | None = None
-    stage = ""
+    visited: tuple[str, int] | None = None
     for index in reversed(range(len(copies))):
         copy = copies[index]
         if copy.stage.kind != "decode":
             continue
-        if copy.stage.name != stage:
-            stage, earlier = copy.stage.name, np.zeros_like(copy.present) if taken is None else taken
+        repeat = pipeline.repeat_of(copy.stage.name)
+        visit = (copy.stage.name, copy.number if repeat is not None and repeat.mode == "loop" else 0)
+        if visit != visited:
+            visited, earlier = visit, np.zeros_like(copy.present) if taken is None else taken
         found[index] = copy.present & ~earlier
         taken = copy.present if taken is None else taken | copy.present
     return found
@@ -83,11 +86,16 @@ def _reading(built: Built, pair: tuple[int, int], before: Signals, context: Ints
         slot = whole_slot(read, server=number, stage=place, speculation=pool.speculation)._replace(answers=answers.astype(np.int8))
         built.later[place] = built.copies[decode].place
     else:
-        known = pool.engine.first_token_from == "prefill"
+        known = _first_from_prefill(built, decode, pool)
         slot = prefill_slot(read, server=number, stage=place, answers=known)._replace(answers=answers.astype(np.int8) * known)
     built.roles.setdefault(number, set()).add("both" if whole or _same_pool(built, pair) else "prefill")
     parallel = built.copies[decode].number + 1 if built.parallel(decode) else 0
     return built.add(slot._replace(present=present, branch=parallel, common=built.common(decode, context)), before)
+
+
+def _first_from_prefill(built: Built, decode: int, pool: Pool) -> bool:
+    """Whether the user has the first token when the prompt is read; one that is held back comes with the first step of the decode."""
+    return pool.engine.first_token_from == "prefill" and len(built.copies[decode].stage.after) == 1
 
 
 def _same_pool(built: Built, pair: tuple[int, int]) -> bool:
@@ -128,7 +136,7 @@ def _handed(built: Built, pair: tuple[int, int], reading: int, held: Signals, kn
     source_number, source = built.engine(built.copies[prefill].stage.name)
     number, target = built.engine(built.copies[decode].stage.name)
     present = built.copies[decode].present
-    first_known = source.engine.first_token_from == "prefill"
+    first_known = _first_from_prefill(built, decode, source)
     read = _reader(built, prefill, source, context)
     end = decode_slot(read, server=number, stage=built.copies[decode].place, first_token_known=first_known, speculation=target.speculation)
     made = np.broadcast_to(np.asarray(end.present, bool), present.shape) & present

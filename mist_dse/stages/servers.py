@@ -91,6 +91,8 @@ def _encoder(service: Service, passes: list[Passes]) -> ServiceRow:
     device = service.accelerator or service.host
     assert device is not None
     dtypes = Datatypes(weight=service.dtype, compute=service.dtype)
+    longest = service.model.max_context or np.iinfo(np.int64).max  # embedders cut what is longer
+    passes = [each._replace(tokens=np.minimum(each.tokens, longest)) for each in passes]
     alone = [np.asarray(encoder_time(service.model, device, each.items, each.tokens, dtypes), float) for each in passes]
     least = [(float(seconds.min()), each.items[np.argmin(seconds)], each.tokens[np.argmin(seconds)])
              for seconds, each in zip(alone, passes, strict=True) if len(seconds)]  # fmt: skip

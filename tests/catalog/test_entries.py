@@ -139,6 +139,10 @@ def test_engine_pads_to_the_sizes_that_vllm_captures() -> None:
     assert len(sizes) == 51
 
 
+BY_HAND = {f"model/{name}.yaml" for name in ("all-minilm-l6-v2", "bge-large-en-v1.5", "clip-vit-l-14-336", "ms-marco-minilm-l6-v2")}
+"""Encoders that the reference tables do not have; each file names its own sources."""
+
+
 def test_generator_reproduces_the_committed_entries(tmp_path: Path) -> None:
     """Rewriting the entries from the reference tables changes nothing."""
     data = os.environ.get("MIST_DSE_DATA")
@@ -149,7 +153,8 @@ def test_generator_reproduces_the_committed_entries(tmp_path: Path) -> None:
     groups = ("accelerator", "host", "link", "tier", "model", "price")
     fresh = {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*.yaml")}
     committed = {f"{group}/{path.name}": path.read_text() for group in groups for path in (conf_dir() / group).glob("*.yaml")}
-    assert fresh == committed
+    assert {name: text for name, text in committed.items() if name not in BY_HAND} == fresh
+    assert committed.keys() - fresh.keys() >= BY_HAND
     with (Path(data) / "catalog" / "models.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             model = CATALOG.model(row["name"])

@@ -14,9 +14,9 @@ import numpy as np
 
 from mist_dse import rows
 from tests.oracles.twin_batch import formed, postponed
-from tests.oracles.twin_cost import shared_length, step_length
+from tests.oracles.twin_cost import length_of, shared_length, streaming
 from tests.oracles.twin_router import Routers
-from tests.oracles.twin_servers import Bench, Clock, Desk
+from tests.oracles.twin_servers import Bench, Clock, Desk, desks_of, devices_of
 from tests.oracles.twin_state import Batch, Lane, Rank, Replica, Visit, replicas_of, visits_of
 
 SUMS = ("steps", "tokens", "busy", "pairs", "contexts")
@@ -71,7 +71,9 @@ class Twin:
         self.pools, stations = len(servers.engines), len(servers.stations)
         calls = (self.clock, self.started, self.ends)
         self.benches = [Bench(stations + i, *calls, batcher) for i, batcher in enumerate(servers.batchers)]
-        self.desks: list[Desk | Bench] = [*(Desk(i, *calls, station) for i, station in enumerate(servers.stations)), *self.benches]
+        self.desks: list[Desk | Bench] = [*desks_of(servers, *calls), *self.benches]
+        self.devices = devices_of(self.replicas, self.benches)
+        self.alone = [unit for unit in (*self.replicas, *self.benches) if not any(unit in device for device in self.devices)]
         self.arrival, self.admitted, self.first_token, self.last_token, self.end = ([nan] * count for _ in range(5))
         self.status = [rows.UNFINISHED] * count
         self.over = 0  # requests completed or rejected
@@ -108,13 +110,29 @@ class Twin:
                 self.join_server(rank.leases.pop(0))
                 changed = True
         self.release_due()
-        for replica in self.replicas:
-            changed = self.steps(replica) or changed
-            self.release_due()
-        for bench in self.benches:
-            changed = bench.serve() or changed
+        for unit in self.alone:
+            changed = self.starts(unit) or changed
+            if isinstance(unit, Replica):
+                self.release_due()  # of all batchers together
         self.release_due()
+        for sharers in self.devices:
+            changed = self.offered(sharers) or changed
+            self.release_due()
         return changed
+
+    def offered(self, sharers: list[Replica | Bench]) -> bool:
+        """A free device goes to the first of its sharers that can start, who is the last to be asked next; whether anything came of it."""
+        changed = False
+        for unit in [] if any(unit.is_busy() for unit in sharers) else list(sharers):
+            changed = self.starts(unit) or changed
+            if unit.is_busy():
+                at = sharers.index(unit) + 1
+                sharers[:] = sharers[at:] + sharers[:at]
+                break
+        return changed
+
+    def starts(self, unit: Replica | Bench) -> bool:
+        return unit.serve() if isinstance(unit, Bench) else self.steps(unit)
 
     def release_due(self) -> None:
         """Everything that has got its last signal, in order."""
@@ -288,8 +306,7 @@ class Twin:
     def steps(self, replica: Replica) -> bool:
         """Idle lanes start, the one idle longest first; whether any did, or lost KV in trying (then leases come before it tries again)."""
         self.look(replica)
-        changed = False
-        idle = [lane for lane in replica.lanes if lane.batches is None]
+        changed, idle = False, [lane for lane in replica.lanes if lane.batches is None]
         for lane in sorted(idle, key=lambda lane: (lane.idle_since, lane.index)):
             if self.clock.now >= replica.entrance:
                 wait, count = postponed(replica, lane.index)
@@ -376,25 +393,8 @@ class Twin:
         )
 
 
-def streaming(replica: Replica, prompt: int) -> float:
-    """Share of the front end that output tokens take: those of one decode step of the fullest rank, at contexts of ``prompt``."""
-    engine = replica.engine
-    decoding = [sum(visit.emitted_here for visit in rank.running) for rank in replica.ranks]
-    if engine.front_end_output == 0.0 or engine.policy == rows.STATIC or not sum(decoding):
-        return 0.0
-    shared = shared_length(replica.cost, sum(decoding), False)
-    length = step_length(replica.cost, max(decoding), max(decoding) * prompt, [], shared)
-    return min(engine.front_end_output * sum(decoding) / length, 0.95) if length > 0 else 0.95
-
-
 def pictured(batch: Batch) -> RankBatch:
     """A batch as it goes into the trace."""
     chunks = tuple((visit.index, new, before) for visit, new, before in batch.chunks)
     lost = tuple(visit.index for visit in batch.evicted + batch.preempted)
     return RankBatch(tuple(visit.index for visit in batch.decodes), chunks, lost)
-
-
-def length_of(replica: Replica, batch: Batch, shared: float) -> float:
-    """Seconds of the batch beside what the ranks share."""
-    chunks = [(new, before, new == visit.rem) for visit, new, before in batch.chunks]
-    return step_length(replica.cost, len(batch.decodes), batch.context, chunks, shared)

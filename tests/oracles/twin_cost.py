@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from mist_dse import rows
+from tests.oracles.twin_state import Batch, Replica
 
 
 def shared_length(cost: rows.StepCost, tokens: int, prompted: bool) -> float:
@@ -55,3 +56,20 @@ def at_context(cost: rows.StepCost, table: rows.Floats, x: float) -> float:
     piece = max(i for i in range(len(knots) - 1) if i == 0 or knots[i] <= x)
     low, high = float(table[piece]), float(table[piece + 1])
     return low + (high - low) * ((x - knots[piece]) / (knots[piece + 1] - knots[piece]))
+
+
+def streaming(replica: Replica, prompt: int) -> float:
+    """Share of the front end that output tokens take: those of one decode step of the fullest rank, at contexts of ``prompt``."""
+    engine = replica.engine
+    decoding = [sum(visit.emitted_here for visit in rank.running) for rank in replica.ranks]
+    if engine.front_end_output == 0.0 or engine.policy == rows.STATIC or not sum(decoding):
+        return 0.0
+    shared = shared_length(replica.cost, sum(decoding), False)
+    length = step_length(replica.cost, max(decoding), max(decoding) * prompt, [], shared)
+    return min(engine.front_end_output * sum(decoding) / length, 0.95) if length > 0 else 0.95
+
+
+def length_of(replica: Replica, batch: Batch, shared: float) -> float:
+    """Seconds of the batch beside what the ranks share."""
+    chunks = [(new, before, new == visit.rem) for visit, new, before in batch.chunks]
+    return step_length(replica.cost, len(batch.decodes), batch.context, chunks, shared)

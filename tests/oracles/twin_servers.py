@@ -4,10 +4,11 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Any
 
 from mist_dse import rows
-from tests.oracles.twin_state import Visit
+from tests.oracles.twin_state import Replica, Visit
 
 
 @dataclass(eq=False)
@@ -46,6 +47,8 @@ class Desk(Server):
     """A rate-shared station at work."""
 
     kind: rows.Station
+    together: list["Desk"] = field(default_factory=list)  # all that draw from one rate, itself too
+    shared: float = inf  # that rate
     active: list[tuple[Visit, float]] = field(default_factory=list)  # (visit, work left)
     queue: list[Visit] = field(default_factory=list)
     seen: float = 0.0  # when the work left was last brought up to date
@@ -53,6 +56,11 @@ class Desk(Server):
 
     @property
     def speed(self) -> float:
+        return min(self.alone, fair(sorted(desk.alone for desk in self.together for _ in desk.active), self.shared))
+
+    @property
+    def alone(self) -> float:
+        """What each job would get if nobody else drew from the rate."""
         return min(self.kind.cap, self.kind.rate / len(self.active))
 
     def join(self, visit: Visit) -> None:
@@ -69,17 +77,23 @@ class Desk(Server):
         self.serve()
 
     def progress(self) -> None:
-        if self.active:
-            self.active = [(visit, left - self.speed * (self.clock.now - self.seen)) for visit, left in self.active]
-        self.seen = self.clock.now
+        """All that draw from one rate have worked until now."""
+        speeds = [desk.speed if desk.active else 0.0 for desk in self.together]
+        for desk, speed in zip(self.together, speeds, strict=True):
+            desk.active = [(visit, left - speed * (self.clock.now - desk.seen)) for visit, left in desk.active]
+            desk.seen = self.clock.now
 
     def serve(self) -> None:
-        """Free slots go to those who wait; the next end is foreseen anew."""
+        """Free slots go to those who wait; the next ends are foreseen anew."""
         while self.queue and len(self.active) < self.kind.slots:
             visit = self.queue.pop(0)
             self.active.append((visit, visit.work))
             self.busy += visit.work
             self.started(visit)
+        for desk in self.together:
+            desk.foresee()
+
+    def foresee(self) -> None:
         self.event = -1
         if self.active:
             soonest = min(left for _, left in self.active)
@@ -99,6 +113,16 @@ class Desk(Server):
                 self.clock.at(self.clock.now + self.kind.latency, 3, 0, partial(self.ends, visit))
             else:
                 self.ends(visit)
+
+
+def fair(wanted: list[float], rate: float) -> float:
+    """The most that anybody gets of a rate that many draw from, who want so much each, the least first."""
+    left = rate
+    for i, most in enumerate(wanted):
+        if most * (len(wanted) - i) > left:
+            return left / (len(wanted) - i)
+        left -= most
+    return inf
 
 
 @dataclass(eq=False)
@@ -132,6 +156,9 @@ class Bench(Server):
                 self.started(visit)
         return self.taken > before
 
+    def is_busy(self) -> bool:
+        return self.taken > 0
+
     def is_due(self) -> bool:
         return bool(self.queue) and (len(self.queue) >= self.kind.size or self.clock.now >= self.queue[0][1] + self.kind.wait)
 
@@ -139,3 +166,25 @@ class Bench(Server):
         self.taken -= 1
         for visit in batch:
             self.ends(visit)
+
+
+def desks_of(servers: rows.Servers, *calls: Any) -> list[Desk]:
+    """The stations, each with those that it draws from one rate with."""
+    desks = [Desk(i, *calls, station) for i, station in enumerate(servers.stations)]
+    for desk in desks:
+        at = desk.kind.shared
+        desk.together = [desk] if at < 0 else [other for other in desks if other.kind.shared == at]
+        desk.shared = inf if at < 0 else servers.shared[at]
+    return desks
+
+
+def devices_of(replicas: list[Replica], benches: list[Bench]) -> list[list[Replica | Bench]]:
+    """Who shares a device with others."""
+    sharers: dict[int, list[Replica | Bench]] = {}
+    for replica in replicas:
+        if replica.engine.device >= 0:
+            sharers.setdefault(replica.engine.device + replica.number, []).append(replica)
+    for bench in benches:
+        if bench.kind.device >= 0:
+            sharers.setdefault(bench.kind.device, []).append(bench)
+    return [sharers[device] for device in sorted(sharers) if len(sharers[device]) > 1]

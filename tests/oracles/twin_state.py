@@ -192,6 +192,9 @@ class Replica:
     sums: Counter[str] = field(default_factory=Counter)
     peaks: Counter[str] = field(default_factory=Counter)
 
+    def is_busy(self) -> bool:
+        return any(lane.batches is not None for lane in self.lanes)
+
     @property
     def group(self) -> int:
         return self.number * self.engine.groups // self.engine.replicas

@@ -102,6 +102,27 @@ def test_the_answer_of_a_cascade_is_the_last() -> None:
     assert records.end[0] == pytest.approx(records.last_token[0] + 3)
 
 
+def test_the_answer_of_a_loop_is_its_last_round() -> None:
+    """Drafts of an answer, each read and written anew: the user sees the last one that is made."""
+    rounds = Repeat(name="drafts", stages=("prefill", "decode"), mode="loop", count=2, law="geometric", most=4)
+    requests = asked(100, 10, count=30)
+    found = rows(hosted(line(*CHAT, repeats=(rounds,))), requests)
+    last = found.jobs.first[1:] - 1
+    assert set(np.diff(found.jobs.first).tolist()) >= {1, 2, 3}
+    assert np.flatnonzero(found.jobs.answers).tolist() == last.tolist()
+    assert found.jobs.prompt[last].tolist() == (100 + 10 * (np.diff(found.jobs.first) - 1)).tolist()
+    records = simulate(found.servers, found.jobs, requests)
+    assert (records.first_token >= records.visit_start[last]).all()
+
+
+def test_parallel_answers_all_count() -> None:
+    """The first token of any of them is the user's first, the last of all the last."""
+    paths = Repeat(name="paths", stages=("decode",), mode="parallel", count=3)
+    found = rows(hosted(line(*CHAT, ("score", "tool", {}), repeats=(paths,))), asked(100, 10))
+    assert found.jobs.answers.tolist() == [1, 1, 1, 0]
+    assert signals(found.jobs) == {(0, 3), (1, 3), (2, 3)}
+
+
 def test_two_ways_answer_each_its_own_requests() -> None:
     stages = [stage(f"{way}_{part}", kind, [f"{way}_p"] if part == "d" else [], when=when)
               for way, when in (("a", below(0.5)), ("b", above(0.5))) for part, kind in (("p", "prefill"), ("d", "decode"))]  # fmt: skip
@@ -155,15 +176,19 @@ TWO = {"serve": {"hosts": ["prefill", "decode"]}, "guards": {"hosts": ["guard", 
 
 
 def test_a_guard_that_blocks_holds_the_decode_where_it_is() -> None:
-    """Prefill and decode of one pool are two visits then, handed over on the spot: no bytes move, the blocks stay."""
+    """Prefill and decode of one pool are two visits then, handed over on the spot: no bytes move, the blocks stay.
+
+    The user's first token waits, too: the decode computes the last of the prompt again and gives all five.
+    """
     found = rows(hosted(guarded(), pools=TWO), asked(64, 5))
     assert found.servers.names == ("serve", "guards", "signals")
     assert found.jobs.server.tolist() == [1, 0, 2, 0, 1]
     assert found.jobs.prompt.tolist() == [64 + 30, 64, 0, 64, 5 + 30]
-    assert found.jobs.emit.tolist() == [2, 1, 0, 4, 2]
+    assert found.jobs.emit.tolist() == [2, 1, 0, 5, 2]
+    assert found.jobs.computed.tolist() == [0, 0, 0, 63, 0]
     assert found.jobs.work.tolist() == [0.0, 0, 0, 0, 0]
     assert columns(found.jobs, "lease", "frees", "keep", "beside", "answers")[1:4] == [
-        (-1, -1, 1, -1, 1),
+        (-1, -1, 1, -1, 0),
         (3, 1, 0, -1, 0),
         (-1, -1, 0, 1, 1),
     ]
@@ -173,7 +198,7 @@ def test_a_guard_that_blocks_holds_the_decode_where_it_is() -> None:
 
 @pytest.mark.parametrize("verdict", [1, 2000])
 def test_the_longer_of_guard_and_prefill_counts(verdict: int) -> None:
-    """The second token follows the later of the guard's verdict and the prefill, here on a slower device than the guard."""
+    """The first token follows the later of the guard's verdict and the prefill, here on a slower device than the guard."""
     pipeline = guarded()
     slow = tuple(replace(one, options=(*one.options, ("tokens", verdict))) if one.name == "guard" else one for one in pipeline.stages)
     requests = asked(64, 5)
@@ -182,6 +207,7 @@ def test_the_longer_of_guard_and_prefill_counts(verdict: int) -> None:
     records = simulate(found.servers, found.jobs, requests)
     assert records.visit_ready[3] == max(records.visit_end[0], records.visit_end[1])
     assert (records.visit_end[0] > records.visit_end[1]) == (verdict > 1)
+    assert records.first_token[0] > records.visit_ready[3]
 
 
 def test_a_streaming_guard_reads_all_but_the_last_tokens_meanwhile() -> None:
