@@ -128,8 +128,11 @@ def rolled(dice: Dice, exact: bool, policy: int | None) -> Case:
     rough = dice.rough() if rates and not exact else None
     called = [[elsewhere_too(dice, call, len(stations), len(batchers), pools, rough) for call in calls] for calls in called]
     servers = servers_of(list(zip(engines, costs, strict=True)), stations, batchers)._replace(shared=rates)
+    jobs = jobs_of(called)
+    if not len(jobs.draw):  # all of them nothing, and yet a router may ask for them
+        jobs = jobs._replace(draw=np.zeros((len(jobs.server), 2)))
     times = requests_of(asked.arrival.tolist(), lengths, clients=asked.clients, think=asked.think.tolist(), follows=asked.follows.tolist())
-    return Case(servers, jobs_of(called), times)
+    return Case(servers, jobs, times)
 
 
 def engine_of(dice: Dice, parallelism: str, policy: int) -> rows.Engine:

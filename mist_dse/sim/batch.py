@@ -66,7 +66,6 @@ def _admit(s: State, g: int, v: int, tokens: int, now: float) -> None:
     insert_before(s, group.partial, s.clock[0].parts + v)
     rank.running += 1
     visit.state, visit.group, visit.chunk = RUNNING, g, tokens
-    visit.fresh = 1 if is_fresh(s, v) else 0
     if visit.fresh == 0:
         name_blocks(s, v, visit.computed + tokens)
     visit.order = s.clock[0].admitted
@@ -82,7 +81,7 @@ def _admit(s: State, g: int, v: int, tokens: int, now: float) -> None:
 @inlined
 def _count_preemption(s: State, v: int) -> None:
     s.request[s.visit[v].request].preemptions += 1
-    s.visit[v].computed = 0
+    s.visit[v].computed, s.visit[v].fresh = 0, 0
     give_blocks_back(s, v)
 
 
@@ -139,7 +138,7 @@ def _preempt(s: State, v: int) -> None:
     """A running ``v`` goes back to WAITING and will be computed again."""
     leave_running(s, v)
     s.request[s.visit[v].request].preemptions += 1
-    s.visit[v].computed = 0
+    s.visit[v].computed, s.visit[v].fresh = 0, 0
     enqueue(s, v, True)
 
 

@@ -25,13 +25,11 @@ from mist_dse.rows import (
     Station,
     StepCost,
 )
+from mist_dse.sim.bounds import MOST_SECONDS, extended, step_count
 from mist_dse.sim.state import BLOCK, GROUP, LANE, LINK, RANK, REPLICA
 
 MOST_TOKENS = 2**40
 """Tokens of one sequence, blocks of a store, batches of a server: whole numbers beyond it are mistakes, and their products overflow."""
-
-MOST_SECONDS = 2.0**32
-"""136 years: beyond it a float64 clock ticks in microseconds, and steps of milliseconds are no longer told apart well."""
 
 MOST_STEPS = 2**30
 """Steps that a run may need at least, minutes of computing: more are a length or a budget that was meant otherwise."""
@@ -366,28 +364,18 @@ def _check_length(servers: Servers, jobs: Jobs, number: int) -> None:
         return
     new, longest = (jobs.prompt[mine] + jobs.handed[mine] - jobs.computed[mine])[fits], int(tokens[fits].max())
     most = max(int(new.max()), engine.max_num_batched_tokens) + engine.max_num_seqs
-    ends = [_extended(cost.token_time, np.arange(len(cost.token_time)), most)]
-    ends += [_extended(table, cost.knots, longest) for table in (cost.decode_attention, cost.decode_step)]
-    ends += [_extended(cost.shared_time, np.arange(cost.shared_time.shape[1]), most * engine.ranks)] if cost.shared_time.size else []
+    ends = [extended(cost.token_time, np.arange(len(cost.token_time)), most)]
+    ends += [extended(table, cost.knots, longest) for table in (cost.decode_attention, cost.decode_step)]
+    ends += [extended(cost.shared_time, np.arange(cost.shared_time.shape[1]), most * engine.ranks)] if cost.shared_time.size else []
     names = ("token_time", "decode_attention", "decode_step", "shared_time")
     for name, end in zip(names, ends, strict=False):
         _refuse(_not_times(end).any(), f"{where}.{name} leaves 0 to 2^32 s at contexts or batches of up to {max(most, longest)} tokens")
     chunks = max(cost.quad, cost.window_quad) * float(longest) ** 2 + cost.read * longest + cost.host_sequence * most
     _refuse(_not_times(chunks + engine.front_end_token * longest), f"{where}: a prompt of {longest} tokens takes more than 2^32 s")
-    part = engine.long_prefill_threshold or engine.max_num_batched_tokens
-    steps = float((new / min(part, engine.max_num_batched_tokens)).sum()) if engine.splits_prompts else 0.0
-    steps += float(jobs.emit[mine][fits].sum()) if engine.ranks * engine.lanes > 1 else 0.0
+    steps = step_count(servers, jobs, number)
     if steps > MOST_STEPS:
         text = f"its {fits.sum()} visits of up to {longest} tokens need {steps:.3g} steps, more than 2^30"
         raise RowError(f"Servers.engines[{number}]: {text}; shorten them or raise max_num_batched_tokens")
-
-
-def _extended(table: Floats, at: Any, end: float) -> Any:
-    """The values of ``table`` at ``end``, which lies beyond ``at``, along its last slope; else its last values."""
-    last = table[..., -1]
-    if len(at) < 2 or end <= at[-1]:
-        return last
-    return last + (last - table[..., -2]) / (at[-1] - at[-2]) * (end - at[-1])
 
 
 def _check_work(servers: Servers, jobs: Jobs) -> None:
@@ -396,4 +384,5 @@ def _check_work(servers: Servers, jobs: Jobs) -> None:
     rates = [min(row.rate, row.cap, servers.shared[row.shared] if row.shared >= 0 else np.inf) for row in servers.stations]
     paces = [1 / rate for rate in rates] + [batcher.work_time for batcher in servers.batchers]
     for number, (amount, pace) in enumerate(zip(work, paces, strict=False)):
-        _refuse(_not_times(amount * pace), f"Jobs.work: all work at station or batcher {number} takes more than 2^32 s")
+        endless = amount > 0 and _not_times(float(amount) * float(pace))
+        _refuse(endless, f"Jobs.work: all work at station or batcher {number} takes more than 2^32 s")

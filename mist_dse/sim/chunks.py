@@ -10,9 +10,8 @@ from mist_dse.sim.state import State
 
 @folded
 def is_fresh(s: State, v: int) -> bool:
-    """Whether ``v`` was handed over with all its KV in place: its next step is a decode step."""
-    visit = s.visit[v]
-    return bool(visit.handed == 1 and visit.computed == visit.prompt and visit.emitted == 0)
+    """Whether ``v`` was handed over with all its KV in place, and never lost it: its next step is a decode step."""
+    return bool(s.visit[v].fresh)
 
 
 @folded

@@ -107,14 +107,15 @@ def lane_started(s: State, lane: int, now: float) -> bool:
     row.start, row.spanning, row.steps = now, 0, 1
     schedule_lane(s, lane, now + length)
     s.replica[r].entrance = now + length * s.pool[p].stage_share
-    if s.pool[p].lanes > 1:
+    if s.pool[p].lanes > 1 and s.replica[r].entrance > now:
         set_timer(s, s.replica[r].entrance, -r - 1)
     return True
 
 
 @inlined
 def start_steps(s: State, r: int, now: float) -> None:
-    """Start a step on the lane of replica ``r`` that has been idle longest, if the entrance is free and there is work."""
+    """Start a step on the lane of replica ``r`` that has been idle longest, if the entrance is free and there is work; then on the
+    next one, where a step takes no time to enter."""
     replica = s.replica[r]
     pool = s.pool[replica.pool]
     if pool.receive_interval > 1:
@@ -133,7 +134,7 @@ def start_steps(s: State, r: int, now: float) -> None:
             later = s.lane[lane].idle > after or (s.lane[lane].idle == after and lane > last)
             if s.lane[lane].slot < 0 and later and (best < 0 or s.lane[lane].idle < s.lane[best].idle):
                 best = lane
-        if best < 0 or lane_started(s, best, now):
+        if best < 0 or (lane_started(s, best, now) and replica.entrance > now):
             return
         after, last = s.lane[best].idle, best
 

@@ -44,8 +44,10 @@ def touch(s: State, q: int, now: float) -> None:
     pool = s.pool[s.replica[r].pool]
     if pool.lanes == 1:
         wanted = not is_empty(s, s.rank[q].waiting) and s.rank[q].running < pool.max_num_seqs
-        if (wanted and (pool.policy != STATIC or s.rank[q].running == 0)) or not is_empty(s, s.rank[q].leasing):
-            cut_span(s, pool.first_lane + r - pool.first_replica, now, 1)
+        lane = pool.first_lane + r - pool.first_replica
+        admits = wanted and (pool.policy != STATIC or s.rank[q].running == 0)
+        if admits or not is_empty(s, s.rank[q].leasing) or s.lane[lane].waits:  # what waited may be gone
+            cut_span(s, lane, now, 1)
 
 
 @jit
@@ -194,7 +196,7 @@ def fire(s: State, v: int, on: int, now: float) -> None:
 @jit
 def _fire_edges(s: State, v: int, on: int) -> None:
     for e in range(s.visit[v].edges, s.visit[v].edges_end, 2):
-        if s.whole[e + 1] == on:
+        if s.whole[e + 1] == on and s.visit[s.whole[e]].need > 0:  # signals beyond those that it needs do nothing
             target = s.whole[e]
             s.visit[target].need -= 1
             if s.visit[target].need == 0 and s.visit[target].gone == PRESENT:
@@ -231,6 +233,8 @@ def grant_leases(s: State, q: int, now: float) -> None:
         if holder.gone == PRESENT:
             if blocks + pool.watermark > rank.free:
                 break
+            if pool.lanes == 1:  # a span that began since the lease was asked for counts on these blocks
+                cut_span(s, pool.first_lane + rank.replica - pool.first_replica, now, 1)
             take_blocks(s, q, blocks)
             holder.held = blocks
             s.replica[rank.replica].peak_blocks = max(s.replica[rank.replica].peak_blocks, pool.blocks - rank.free)

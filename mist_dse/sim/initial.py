@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from mist_dse.rows import CANCEL, FCFS, SESSION_AFFINITY, STATIC, Jobs, Requests, Servers
+from mist_dse.sim.bounds import least_step
 from mist_dse.sim.state import (
     ASIDE,
     BATCHER,
@@ -35,6 +36,7 @@ def _visits(jobs: Jobs) -> Any:
     for name in ("server", "prompt", "computed", "emit", "limit", "handed", "work", "need", "lease", "frees", "keep", "answers"):
         visit[name] = getattr(jobs, name)
     visit["request"] = np.repeat(np.arange(len(jobs.first) - 1), np.diff(jobs.first))
+    visit["fresh"] = jobs.handed
     for name in ("rank", "group", "slot"):
         visit[name] = -1
     for name in ("ready", "start", "end"):
@@ -61,7 +63,7 @@ def _requests(jobs: Jobs, requests: Requests) -> Any:
     return request
 
 
-def _pools(servers: Servers) -> Any:
+def _pools(servers: Servers, longest: int) -> Any:
     pool = np.zeros(len(servers.engines), POOL).view(np.recarray)
     ranks, lanes, groups, replicas = [], [], [], []
     for p, (engine, cost) in enumerate(zip(servers.engines, servers.costs, strict=True)):
@@ -78,6 +80,7 @@ def _pools(servers: Servers) -> Any:
                      "asynchronous", "stage_share"):  # fmt: skip
             pool[name][p] = getattr(cost, name)
         pool["token_last"][p], pool["knots"][p] = len(cost.token_time) - 1, len(cost.knots)
+        pool["least"][p] = least_step(engine, cost, longest)
         pool["shared_last"][p] = cost.shared_time.shape[1] - 1 if cost.shared_time.size else -1
         replicas.append(engine.replicas)
         ranks.append(engine.replicas * engine.ranks)
@@ -285,7 +288,8 @@ def _calendars(state: State, requests: Requests, workers: list[int]) -> Any:
 
 def initial_state(servers: Servers, jobs: Jobs, requests: Requests, *, skip: bool, log: int = 0) -> State:
     """The state before the first event, with room for so many rows of the ``log`` of steps."""
-    visit, pool, clock, shelf = _visits(jobs), _pools(servers), np.zeros(1, CLOCK).view(np.recarray), _Shelf()
+    longest = int((jobs.prompt + jobs.handed + jobs.limit).max(initial=0))
+    visit, pool, clock, shelf = _visits(jobs), _pools(servers, longest), np.zeros(1, CLOCK).view(np.recarray), _Shelf()
     replica, rank, lane, group = _engine_arrays(pool)
     station, (batcher, times) = _stations(servers), _batchers(servers)
     aside, read = _asides(jobs, pool)

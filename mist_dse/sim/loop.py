@@ -14,7 +14,7 @@ from mist_dse.sim.flow import arrive, come_in, finish_visit, fire, grant_leases,
 from mist_dse.sim.heap import heap_pop
 from mist_dse.sim.jit import entry, inlined, jit
 from mist_dse.sim.lists import is_empty, unlink
-from mist_dse.sim.state import ARRIVAL, INTAKE, JOB_END, NONE, STEP_END, TIMER, State
+from mist_dse.sim.state import ARRIVAL, ENDLESS, INTAKE, JOB_END, NONE, STEP_END, TIMER, State
 from mist_dse.sim.station import leave_station
 
 
@@ -115,6 +115,43 @@ def _ring(s: State, now: float) -> None:
 
 
 @inlined
+def _end_struck(s: State, now: float) -> None:
+    """Steady steps that end now, of replicas that are not settled yet, in spans that something cuts short only while others are."""
+    s.clock[0].struck = 0
+    slot = 0
+    while slot < s.clock[0].lanes:
+        lane = s.whole[s.clock[0].lanes_at + slot]
+        slot += 1
+        if s.lane[lane].spanning and s.lane[lane].end <= now and s.lane[lane].replica >= s.clock[0].passed:
+            end_step(s, lane, now)
+            slot = 0
+
+
+@inlined
+def _start_all_steps(s: State, n: int, now: float) -> None:
+    """Steps start on the ``n`` replicas that are listed to be settled and on those that this changes, in ascending order."""
+    i, r = 0, -1
+    while True:
+        if s.clock[0].struck:
+            _end_struck(s, now)
+        following = s.whole[s.clock[0].settling_at + i] if i < n else ENDLESS
+        for k in range(s.clock[0].dirty):
+            other = s.whole[s.clock[0].dirty_at + k]
+            if r < other < following:
+                following = other
+        if following == ENDLESS:
+            break
+        if i < n and following == s.whole[s.clock[0].settling_at + i]:
+            i += 1
+        r = following
+        s.clock[0].passed = r + 1
+        if s.replica[r].device_no < 0:
+            start_steps(s, r, now)
+            release_ready(s, now)
+    s.clock[0].passed = ENDLESS
+
+
+@inlined
 def _settle(s: State, now: float) -> None:
     """Cancelled visits leave; then, on every replica with a change, in ascending order, leases are granted and steps started; then
     batches; then what shares a device has its turn.
@@ -138,11 +175,7 @@ def _settle(s: State, now: float) -> None:
         for q in range(first, first + pool.ranks):
             grant_leases(s, q, now)
     release_ready(s, now)
-    for i in range(n):
-        r = s.whole[s.clock[0].settling_at + i]
-        if s.replica[r].device_no < 0:
-            start_steps(s, r, now)
-            release_ready(s, now)
+    _start_all_steps(s, n, now)
     _start_batches(s, now)
     release_ready(s, now)
     if s.clock[0].devices > 0:
@@ -173,6 +206,8 @@ def run(s: State) -> float:
             continue
         if kind == NONE:
             return last
+        if when > now:
+            clock.passed = 0
         now = when
         if kind == ARRIVAL:
             if i == cursor and cursor < known:

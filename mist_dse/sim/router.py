@@ -68,7 +68,14 @@ def _by_weight(s: State, v: int, first: int, count: int) -> int:
 
 
 @inlined
-def _nearest_prefix(s: State, v: int, first: int, count: int) -> int:
+def _found_there(s: State, q: int, v: int, now: float) -> int:
+    """Leading blocks of ``v`` that rank ``q`` knows by name, after what its steps have taken."""
+    sync_rank(s, q, now)
+    return found_blocks(s, q, v, known_tokens(s, v))
+
+
+@inlined
+def _nearest_prefix(s: State, v: int, first: int, count: int, now: float) -> int:
     pool = s.pool[s.visit[v].server]
     total = 0
     for q in range(first, first + count):
@@ -77,7 +84,7 @@ def _nearest_prefix(s: State, v: int, first: int, count: int) -> int:
     best, found = -1, -1
     for q in range(first, first + count):
         if s.rank[q].load <= most:
-            here = found_blocks(s, q, v, known_tokens(s, v)) if pool.caching and s.visit[v].computed == 0 else 0
+            here = _found_there(s, q, v, now) if pool.caching and s.visit[v].computed == 0 else 0
             if here > found or (here == found and s.rank[q].load < s.rank[best].load):
                 best, found = q, here
     return int(best) if best >= 0 else _least_loaded(s, first, count)
@@ -127,7 +134,7 @@ def _chosen(s: State, v: int, now: float) -> int:
     if router == HEAVY_LIGHT:
         return _by_weight(s, v, first, count)
     if router == PREFIX_AFFINITY:
-        return _nearest_prefix(s, v, first, count)
+        return _nearest_prefix(s, v, first, count, now)
     if router == SESSION_AFFINITY:
         return _seated(s, v, first, count)
     return _least_loaded(s, first, count)

@@ -2,6 +2,9 @@
 
 A span's boundaries are ``lane.anchor`` + the closed form of so many steps; the anchor stays while the batch stays, so that cutting a
 span short (or taking its steps one by one) leaves every boundary where it was. Engines with one lane span, all ranks together.
+
+What comes at the instant of a boundary finds the next step started if its replica has been settled at this instant (``clock.passed``):
+so it would be if the boundary were an event.
 """
 
 from mist_dse.sim.blocks import take_blocks
@@ -10,7 +13,7 @@ from mist_dse.sim.decoding import growth, needy, steps_within
 from mist_dse.sim.jit import folded, inlined, jit
 from mist_dse.sim.lanes import schedule_lane
 from mist_dse.sim.lists import is_empty
-from mist_dse.sim.state import State
+from mist_dse.sim.state import TICK, State
 
 
 @folded
@@ -74,8 +77,11 @@ def start_span(s: State, lane: int, now: float, most: int) -> None:
         s.group[g].grown = 1
         if steps > 1:
             steps = _free_steps(s, lane, g, steps)
+    end = boundary(s, lane, row.taken + steps)
+    if steps > 1 and s.pool[s.replica[row.replica].pool].least <= TICK * end:
+        steps, end = 1, boundary(s, lane, row.taken + 1)
     row.spanning, row.steps, row.start = 1, steps, now
-    schedule_lane(s, lane, boundary(s, lane, row.taken + steps))
+    schedule_lane(s, lane, end)
 
 
 @jit
@@ -95,12 +101,15 @@ def grow_span(s: State, lane: int, steps: int) -> None:
 
 @jit
 def _started(s: State, lane: int, now: float) -> int:
-    """Steps of the span that have started before ``now``: those up to the first boundary that is not before it."""
+    """Steps of the span that have started: those up to the first boundary that is not before ``now`` (after it, if its replica has
+    been settled at this instant)."""
     row = s.lane[lane]
+    settled = row.replica < s.clock[0].passed
     low, high = 1, row.steps
     while low < high:
         middle = (low + high) // 2
-        if boundary(s, lane, row.taken + middle) >= now:
+        end = boundary(s, lane, row.taken + middle)
+        if end > now or (end == now and not settled):
             high = middle
         else:
             low = middle + 1
@@ -109,7 +118,7 @@ def _started(s: State, lane: int, now: float) -> int:
 
 @jit
 def sync_rank(s: State, q: int, now: float) -> None:
-    """Take the blocks of the steps of rank ``q`` that have started before ``now``: its free blocks are about to be read or changed."""
+    """Take the blocks of the steps of rank ``q`` that have started: its free blocks are about to be read or changed."""
     rank = s.rank[q]
     pool = s.pool[rank.pool]
     lane = pool.first_lane + rank.replica - pool.first_replica
@@ -119,7 +128,7 @@ def sync_rank(s: State, q: int, now: float) -> None:
 
 @folded
 def cut_span(s: State, lane: int, now: float, every: int) -> None:
-    """End the span at its first boundary that is not before ``now``: something may change there.
+    """End the span with the step that it is at: something may change there.
 
     ``every`` > 1: only where the steps since the replica looked are a multiple of it.
     """
@@ -136,4 +145,5 @@ def _cut(s: State, lane: int, now: float, every: int) -> None:
     if last < row.steps:
         row.steps = last
         schedule_lane(s, lane, boundary(s, lane, row.taken + last))
+        s.clock[0].struck |= row.end <= now
     grow_span(s, lane, steps)

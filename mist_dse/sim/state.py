@@ -41,8 +41,8 @@ POOL = _record(
     "reserve_output whole_prompts stream_interval receive_interval wait_steps wait_tokens balance_steps waits packing caching groups "
     "heavy_tokens heavy_ranks slack max_model_len first_replica first_rank first_lane first_group turn token_at token_last "
     "decode_at sequence_at attention_at shared_at shared_last knots knots_at asynchronous",
-    "guard front_end front_end_token front_end_output client quad window_quad window read prefill_overhead mixing host_step host_sequence "
-    "host_prefill stage_share",
+    "least guard front_end front_end_token front_end_output client quad window_quad window read prefill_overhead mixing host_step "
+    "host_sequence host_prefill stage_share",
 )
 REPLICA = _record(
     "pool dirty steps tokens peak_seqs peak_blocks peak_tokens since postponed turn device_no",
@@ -70,7 +70,7 @@ BATCHER = _record(
     "wait work_time seconds",
 )
 CLOCK = _record(
-    "clients next_request lanes dirty timers created admitted comers timers_at comers_at parts dues skip engines ready freed "
+    "clients next_request lanes dirty passed struck timers created admitted comers timers_at comers_at parts dues skip engines ready freed "
     "preempted ended patience cancels leavers batchers batching logged room log_at spare blocks_at aside "
     "lanes_at dirty_at settling_at leavers_at seat_at bucket_at bucket_mask name_at named_at "
     "devices devices_at",
@@ -94,6 +94,8 @@ LINK = _record(
 )
 ENDLESS = 2**62
 """A count of steps that is never reached."""
+TICK = 2.0**-46
+"""Part of a time below which steps are so short that rounding may put the ends of two at one instant: they are taken one by one."""
 NONE, ARRIVAL, STEP_END, JOB_END, TIMER = -1, 0, 1, 2, 3
 """Kinds of event, in the order of one instant."""
 

@@ -23,7 +23,7 @@ def postponed(s: State, lane: int) -> tuple[bool, int, int]:
     first = pool.first_group + local // pool.lanes * pool.ranks * pool.lanes + local % pool.lanes
     if pool.ranks > 1:
         return _unbalanced(s, first, replica.postponed)
-    decodes = s.group[first].decodes
+    decodes = _decoding(s, first)
     running, new = _asked(s, first) if decodes > 0 else (0, 0)
     if new == 0:
         return False, replica.postponed, ENDLESS
@@ -40,12 +40,24 @@ def _unbalanced(s: State, first: int, count: int) -> tuple[bool, int, int]:
     lacking = False
     for d in range(pool.ranks):
         g = first + d * pool.lanes
-        if s.group[g].decodes == 0:
+        if _decoding(s, g) == 0:
             return False, 0, ENDLESS
         lacking = lacking or _asked(s, g)[1] == 0
     if lacking and count + 1 < pool.balance_steps:
         return True, count + 1, 1
     return False, 0, 1
+
+
+@jit
+def _decoding(s: State, g: int) -> int:
+    """Visits of a group that decode, those with all their KV handed over included that have not yet been in a step."""
+    group = s.group[g]
+    count = group.decodes
+    node = s.link[group.partial].next
+    while node != group.partial:
+        count += s.visit[node - s.clock[0].parts].fresh
+        node = s.link[node].next
+    return int(count)
 
 
 @jit

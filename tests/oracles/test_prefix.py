@@ -84,3 +84,35 @@ def test_a_preempted_visit_finds_its_own_prompt_again() -> None:
         Line(23, 29, (), ((1, 4, 4),)),
     ]
     assert records.visit_cached.tolist() == [0, 0]  # at its first admission
+
+
+def test_a_name_is_gone_when_a_decode_step_takes_its_block() -> None:
+    """Four blocks on each of two replicas. a leaves 1 and 2 on the first, b decodes there from 21 on, and takes the block of 2 at 21 and
+    that of 1 at 33, which no event tells: c, at 34, finds nothing on either and goes to the one that is idle."""
+    calls = [Call(0, 8, 1, names=(1, 2)), Call(0, 8, 9), Call(0, 8, 1, names=(1, 2))]
+    ways = {"router": rows.PREFIX_AFFINITY, "replicas": 2, "slack": 10, "blocks": 4}
+    records, _ = one_pool(calls, [0.0, 11.0, 34.0], **ways)
+    assert records.visit_replica.tolist() == [0, 0, 1]
+
+
+def test_a_handed_visit_that_lost_its_kv_is_a_prompt_though_it_finds_all_of_it() -> None:
+    """Five blocks; c is handed over with 8 tokens in place, named 1 and 2 when it leaves RUNNING.
+
+    | step | from | to | decodes | chunks | blocks a b c free | why                                                                |
+    |------|------|----|---------|--------|-------------------|--------------------------------------------------------------------|
+    | 1    | 0    | 6  |         | a 0+4  | 1 0 0 4           |                                                                    |
+    | 2    | 6    | 11 |         | b 0+3  | 1 1 3 0           | c is admitted behind b, to decode in the next step                 |
+    | 3    | 11   | 15 | a* b*   |        | 2 1 0 2           | a needs a second block, and c is preempted                         |
+    | 4    | 15   | 18 |         | c 8+1  | 2 0 3 0           | b has ended; c finds 8 tokens, and the ninth is a prompt's now     |
+    | 5    | 18   | 22 | a* c*   |        | 2 0 3 0           |                                                                    |
+    """
+    calls = [Call(0, 4, 3), Call(0, 3, 2), Call(0, 8, 2, computed=8, handed=1, names=(1, 2))]
+    records, trace = one_pool(calls, [0.0, 1.0, 2.0], policy=rows.CONTINUOUS, blocks=5)
+    assert lines(trace) == [
+        Line(0, 6, (), ((0, 4, 0),)),
+        Line(6, 11, (), ((1, 3, 0),)),
+        Line(11, 15, (0, 1), (), (2,)),
+        Line(15, 18, (), ((2, 1, 8),)),
+        Line(18, 22, (0, 2)),
+    ]
+    assert records.first_token.tolist() == [6.0, 11.0, 18.0]

@@ -91,7 +91,7 @@ class Twin:
             if self.follows[i] < 0:
                 clock.at(float(self.requests.arrival[i]), 0, i, partial(self.arrive, i))
         while clock.events:
-            clock.now = clock.events[0][0]
+            clock.advance()
             changed = True
             while changed:
                 while clock.events and clock.events[0][0] == clock.now:

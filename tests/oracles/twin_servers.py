@@ -18,6 +18,12 @@ class Clock:
     now: float = 0.0
     events: list[tuple[float, int, int, int, Callable[[], None]]] = field(default_factory=list)
     created: int = 0
+    instants: list[float] = field(default_factory=list)  # all that were
+
+    def advance(self) -> None:
+        """To the next event."""
+        self.now = self.events[0][0]
+        self.instants.append(self.now)
 
     def at(self, time: float, kind: int, sequence: int, action: Callable[[], None]) -> int:
         """An event; the returned number tells it from every other."""
@@ -106,13 +112,13 @@ class Desk(Server):
             return  # foreseen before something else changed
         leaving = [visit for visit, left in self.active if left - soonest <= 1e-12 * visit.work]
         self.progress()
-        self.active = [(visit, left) for visit, left in self.active if visit not in leaving]
-        self.serve()
-        for visit in leaving:
+        for done in leaving:
+            self.active = [(visit, left) for visit, left in self.active if visit is not done]
+            self.serve()
             if self.kind.latency > 0.0:
-                self.clock.at(self.clock.now + self.kind.latency, 3, 0, partial(self.ends, visit))
+                self.clock.at(self.clock.now + self.kind.latency, 3, 0, partial(self.ends, done))
             else:
-                self.ends(visit)
+                self.ends(done)
 
 
 def fair(wanted: list[float], rate: float) -> float:

@@ -51,7 +51,7 @@ def _child(judge: Callable[[int], str], first: int, last: int, end: float) -> It
 
 
 def _report(judge: Callable[[int], str], indices: range, end: float, write: int) -> None:
-    """The life of the child."""
+    """The life of the child, which ends with the first case that cannot be judged."""
     status = 1
     try:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -59,6 +59,9 @@ def _report(judge: Callable[[int], str], indices: range, end: float, write: int)
             if monotonic() >= end:
                 break
             os.write(write, json.dumps(judge(index)).encode() + b"\n")
+        status = 0
+    except Exception as error:
+        os.write(write, json.dumps(f"cannot be judged: {type(error).__name__}: {error}").encode() + b"\n")
         status = 0
     finally:
         os._exit(status)
