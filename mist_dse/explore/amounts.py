@@ -1,6 +1,6 @@
 """Static amounts of a pool that limits sum over pools: devices, devices of one kind, USD per hour.
 
-USD per hour counts devices. A book that bills by node can only cost more, so no design within a limit is left out; its
+Services add to both: like node billing, that is left to the exact amounts of a design. USD per hour counts devices. A book that bills by node can only cost more, so no design within a limit is left out; its
 exact rent (`perf.price`) is held against the limit before a design is simulated.
 """
 

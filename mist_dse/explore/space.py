@@ -210,7 +210,7 @@ def static_amount(design: Design, quantity: str, prices: PriceBook | None) -> fl
             raise SpaceError("a limit on usd_per_hour needs a price book")
         return usd_per_hour(design, prices)
     kind = quantity.partition(".")[2]
-    return float(sum(pool.devices for pool in design.pools if not kind or pool.accelerator.name == kind))
+    return float(sum(host.devices for host in design.hosts if not kind or (host.accelerator and host.accelerator.name == kind)))
 
 
 def role(design: Design, pool: Pool) -> str:

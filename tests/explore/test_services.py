@@ -131,3 +131,23 @@ def test_a_search_over_routers_and_tiers_is_each_design_by_itself() -> None:
         assert isinstance(lowered, Lowered)
         fetched = lowered.jobs.work[lowered.stage_of_visit == 0].sum()
         assert fetched <= sum(hits(requests, table.values(index))) * BLOCK
+
+
+def test_limits_count_the_accelerators_of_services() -> None:
+    """Four of the model's and one of an encoder's replica each: 5 and 6, by kind 4 and 1 or 2."""
+    base = {
+        "pipeline": "multimodal_prefix",
+        "topology": "hgx_pair",
+        "services": {"vision": {"hosts": ["encode"], "model": "clip-vit-l-14-336", "accelerator": "l40s"}},
+        "pools": {"serve": SERVE | {"replicas": 2}},
+    }
+    data = {"base": base, "vary": {"services.vision.replicas": [1, 2]}, "objectives": ["min ttft_mean", "min tpot_mean"]}
+    for limit, kept in (
+        ("accelerators <= 6", 2),
+        ("accelerators <= 5", 1),
+        ("accelerators.l40s <= 1", 1),
+        ("accelerators.h100_sxm <= 4", 2),
+    ):
+        here = Space.from_dict(data | {"where": [limit]}, catalog())
+        table = here.table()
+        assert sum(not here.beyond(table.design(index), None) for index in range(len(table))) == kept, limit
