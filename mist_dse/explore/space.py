@@ -244,7 +244,7 @@ def _space(cls: type[Space], data: Any, catalog: Catalog, name: str) -> Space:
     base = _base_design(data["base"], catalog)
     found = variables(data["vary"], base=base, library=catalog)
     _check_degrees(found, base)
-    kinds = [pool.accelerator.name for pool in base.pools] + [
+    kinds = [host.accelerator.name for host in base.hosts if host.accelerator] + [
         kind.name for item in found if item.field == "accelerator" for kind in item.entries
     ]
     return cls(
