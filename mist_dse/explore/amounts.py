@@ -1,7 +1,8 @@
 """Static amounts of a pool that limits sum over pools: devices, devices of one kind, USD per hour.
 
-Services add to both: like node billing, that is left to the exact amounts of a design. USD per hour counts devices. A book that bills by node can only cost more, so no design within a limit is left out; its
-exact rent (`perf.price`) is held against the limit before a design is simulated.
+Services add to both, and a book
+that bills by node can only cost more than devices do, so no design within a limit is left out; the exact amounts of a design are
+held against the limit before it is simulated.
 """
 
 import zlib
