@@ -1,8 +1,7 @@
 """Static amounts of a pool that limits sum over pools: devices, devices of one kind, USD per hour.
 
-Services add to both, and a book
-that bills by node can only cost more than devices do, so no design within a limit is left out; the exact amounts of a design are
-held against the limit before it is simulated.
+Services add to both, and a book that bills by node can only cost more than devices do: no design within a limit is left out, and the exact
+amounts of a design are held against the limit before it is simulated.
 """
 
 import zlib
