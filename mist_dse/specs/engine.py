@@ -91,4 +91,7 @@ class EngineProfile:
         positive(self, memory_fraction=self.memory_fraction)
         at_most(self, 1e6, linear_factor=self.linear_factor, prefill_factor=self.prefill_factor, moe_factor=self.moe_factor,
                 attention_factor=self.attention_factor, mixing_factor=self.mixing_factor)  # fmt: skip
+        at_most(self, 1e6, host_step=self.host_step, host_sequence=self.host_sequence, host_prefill=self.host_prefill,
+                residue=self.residue, residue_sequence=self.residue_sequence, moe_layer_time=self.moe_layer_time,
+                front_end=self.front_end, front_end_token=self.front_end_token, client=self.client)  # fmt: skip
         one_of(self, ("prefill", "decode"), first_token_from=self.first_token_from)
