@@ -161,6 +161,7 @@ class KvTierEntry(Strict):
     capacity: ByteCount | None = None
     scope: Annotated[str, one_of(TIER_SCOPES)] = "private"
     resident: StrictBool = False
+    host_memory: StrictBool | None = None
 
 
 class ServiceEntry(Strict):
@@ -282,7 +283,14 @@ def _tier(where: str, path: str, entry: KvTierEntry, catalog: Entries) -> KvTier
     if capacity is None:
         raise CatalogError(f"{where}: {path}: missing key 'capacity': tier {tier.name} has none of its own")
     with located(where, path):
-        return KvTier(name=path.rpartition(".")[2], tier=tier, capacity=capacity, scope=entry.scope, resident=entry.resident)
+        return KvTier(
+            name=path.rpartition(".")[2],
+            tier=tier,
+            capacity=capacity,
+            scope=entry.scope,
+            resident=entry.resident,
+            host_memory=entry.host_memory,
+        )
 
 
 def _node(entry: PlaceEntry | None, topology: Topology, place: str) -> int | None:

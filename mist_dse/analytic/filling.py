@@ -123,6 +123,8 @@ def _at_least(most: int, mean: float) -> Floats:
     """P(Poisson(mean) >= m) for m = 1..most."""
     if np.isinf(mean):
         return np.ones(most)
+    if mean == 0:
+        return np.zeros(most)
     counts = np.arange(most)
     factorials = np.concatenate(([0.0], np.cumsum(np.log(counts[1:]))))
     below = np.exp(counts * np.log(mean) - mean - factorials).cumsum()

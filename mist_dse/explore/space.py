@@ -149,6 +149,8 @@ class Space:
                 return (
                     f"where: {limit} removes every design: the {word} that any has is {best:g}{distance(limit.excess(best), limit.value)}"
                 )
+        if not self.where:
+            return "no combination of the pools' values can be one design: pools that hand KV over need one model and one KV datatype"
         return f"where: no design meets {' and '.join(map(str, self.where))} together, though each limit alone leaves some"
 
     def _base(self, values: Mapping[str, Any]) -> Design:

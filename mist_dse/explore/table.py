@@ -16,6 +16,7 @@ from mist_dse.explore.errors import LargeSpaceError
 from mist_dse.explore.goals import StaticLimit
 from mist_dse.rows import Floats, Ints
 from mist_dse.specs.design import Design, Pool
+from mist_dse.stages import handoffs
 
 LARGEST = 20_000_000
 """Most designs that are enumerated: a minute of screening, and 160 MB for each screened metric."""
@@ -92,6 +93,7 @@ def section(base: Design, values: Mapping[str, Any], pools: Sequence[Variants], 
     Pools that hand KV caches over need one model and one KV datatype. A partial sum survives only where the least (for upper
     limits) or most (for lower ones) that later pools can add still satisfies each limit. ``LargeSpaceError`` from `LARGEST` on.
     """
+    pairs = {frozenset((each.source, each.target)) for each in handoffs(base)}
     tuples, amounts = np.zeros((1, 0), dtype=np.int64), np.zeros((1, pools[0].group_amounts.shape[1]))
     for position, pool in enumerate(pools):
         if len(tuples) * len(pool.group_amounts) > LARGEST:
@@ -99,8 +101,10 @@ def section(base: Design, values: Mapping[str, Any], pools: Sequence[Variants], 
         left, right = np.divmod(np.arange(len(tuples) * len(pool.group_amounts)), max(len(pool.group_amounts), 1))
         amounts = amounts[left] + pool.group_amounts[right]
         tuples = np.column_stack([tuples[left], right])
-        keep = pools[0].group_cache[tuples[:, 0]] == pool.group_cache[right]
-        keep &= _reachable(amounts, pools[position + 1 :], limits)
+        keep = _reachable(amounts, pools[position + 1 :], limits)
+        for earlier in range(position):
+            if frozenset((pools[earlier].name, pool.name)) in pairs:
+                keep &= pools[earlier].group_cache[tuples[:, earlier]] == pool.group_cache[right]
         tuples, amounts = tuples[keep], amounts[keep]
     counts = [pool.group_count[tuples[:, position]] for position, pool in enumerate(pools)]
     size = float(np.prod(np.asarray(counts, dtype=float), axis=0).sum())

@@ -139,7 +139,12 @@ def _side(pool: Pool, topology: Topology, first: int, last: int, *, mixed: bool)
     if mixed and node.link is None and first // node.size == (last - 1) // node.size:
         return _level(node, _host_hop(pool.accelerator))
     levels = fabric(pool.accelerator, topology)
-    return next((level for level in levels if first // level.size == (last - 1) // level.size), levels[-1])
+    joins = next((k for k, level in enumerate(levels) if first // level.size == (last - 1) // level.size), len(levels) - 1)
+    outward = [level for level in levels[: joins + 1] if level.size > node.size] or [levels[joins]]
+    narrowest = min(outward, key=lambda level: level.hop.bandwidth)
+    return levels[joins]._replace(
+        hop=narrowest.hop, shared=max(level.shared * narrowest.hop.bandwidth / level.hop.bandwidth for level in outward)
+    )
 
 
 def _shards(pool: Pool) -> int:
@@ -187,7 +192,7 @@ def _host_nodes(service: Service, topology: Topology) -> range:
     """The nodes whose sockets a service uses."""
     if service.node is None or service.accelerator is not None or service.kind == "outside":
         return range(0)
-    return range(service.node, service.node + math.ceil(service.hosts / topology.hosts_per_node))
+    return range(service.node, service.node + math.ceil(service.used_sockets / topology.hosts_per_node))
 
 
 def _start(host: Pool | Service, accelerator: str, found: dict[str, Placement], last: tuple[int, str], design: Design) -> int:

@@ -245,6 +245,8 @@ class Design:
         names = [pool.name for pool in everyone]
         if len(set(names)) != len(names):
             raise SpecError(f"Design has two pools of one name among {', '.join(names)}")
+        if taken := {"handoff", "signals"} & set(names):
+            raise SpecError(f"Design has a pool named {taken.pop()!r}: the links of hand-offs and the meeting of signals are called that")
         hosted = [stage for pool in everyone for stage in pool.stages]
         for stage in hosted:
             self.pipeline.stage(stage)

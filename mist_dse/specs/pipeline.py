@@ -106,6 +106,10 @@ class Pipeline:
         names = [stage.name for stage in self.stages]
         seen: set[str] = set()
         for stage in self.stages:
+            if stage.name in ("", "handoff"):
+                raise SpecError(
+                    f"Pipeline {self.name}: a stage is named {stage.name!r}; hand-offs are called handoff, and no stage is called nothing"
+                )
             if stage.name in seen:
                 raise SpecError(f"Pipeline {self.name} has two stages named {stage.name!r}")
             for before in stage.after:
@@ -119,6 +123,8 @@ class Pipeline:
         self._check_repeats(names)
 
     def _check_repeats(self, names: list[str]) -> None:
+        if len({repeat.name for repeat in self.repeats}) < len(self.repeats):
+            raise SpecError(f"Pipeline {self.name} has two repeats of one name")
         taken: dict[str, Repeat] = {}
         for repeat in self.repeats:
             for name in repeat.stages:

@@ -3,7 +3,7 @@
 The pipeline is unrolled (`unroll`), every copy of a stage becomes visits (`build`), and pools and services become servers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -28,6 +28,9 @@ from mist_dse.stages.pool import PoolRow, lower_pool
 from mist_dse.stages.servers import INSTANT, ServiceRow, memory_rates, service_row, shares_memory
 from mist_dse.stages.tiers import Plan, links, tier_plan, usable
 from mist_dse.stages.unroll import Copy, unrolled
+
+JOINLESS = ("prefill", "decode", "kv_fetch", "kv_store")
+"""Kinds that may be several visits, none of which could wait for the first of some paths."""
 
 
 class Lowered(NamedTuple):
@@ -70,7 +73,7 @@ def _lowered(
     if isinstance(stands, Infeasible):
         return stands
     copies = unrolled(design.pipeline, requests)
-    pairs = handoffs(design, copies)
+    pairs = handoffs(design)
     for pair in pairs:
         differs = mismatch(design.pool(pair.source), design.pool(pair.target)) or _too_many_groups(design, pair)
         if differs is not None:
@@ -102,6 +105,10 @@ def check_hosts(design: Design) -> None:
         where = f"Pipeline {design.pipeline.name}: stage {stage.name!r}"
         kind, host = kind_of(stage.kind, where), design.host_of(stage.name)
         runs = host.kind if isinstance(host, Service) else "engine"
+        if stage.join != "all" and stage.kind in JOINLESS:
+            raise SpecError(
+                f"{where} is of kind {stage.kind} and waits for all that comes before it: join the {stage.join} in a stage before it"
+            )
         if runs not in kind.RUNS_ON:
             noun = "service" if isinstance(host, Service) else "pool"
             what = "has an engine" if runs == "engine" else f"is {runs}"
@@ -109,12 +116,12 @@ def check_hosts(design: Design) -> None:
             raise SpecError(f"{where} is of kind {stage.kind} and cannot run in {noun} {host.name}, which {what}: it needs {needs}")
 
 
-def handoffs(design: Design, copies: tuple[Copy, ...]) -> tuple[Handoff, ...]:
+def handoffs(design: Design) -> tuple[Handoff, ...]:
     """The hand-offs that decodes on another pool than their prefill need: the design's, or layer by layer."""
     found: dict[tuple[str, str], Handoff] = {}
-    for copy in copies:
-        if copy.stage.kind == "decode":
-            source, target = design.host_of(prefill_of(design, copy)).name, design.host_of(copy.stage.name).name
+    for stage in design.pipeline.stages:
+        if stage.kind == "decode":
+            source, target = design.host_of(prefill_of(design, stage)).name, design.host_of(stage.name).name
             if source != target:
                 found[source, target] = Handoff(source=source, target=target)
     asked = design.handoff
@@ -127,14 +134,14 @@ def handoffs(design: Design, copies: tuple[Copy, ...]) -> tuple[Handoff, ...]:
     return tuple(found.values())
 
 
-def prefill_of(design: Design, copy: Copy) -> str:
+def prefill_of(design: Design, stage: Stage) -> str:
     """The prefill stage that a decode stage continues; ``SpecError`` unless it comes right after exactly one."""
-    names = [name for name in copy.stage.after if design.pipeline.stage(name).kind == "prefill"]
+    names = [name for name in stage.after if design.pipeline.stage(name).kind == "prefill"]
     if len(names) != 1:
         raise SpecError(
-            f"Pipeline {design.pipeline.name}: stage {copy.stage.name!r} is of kind decode and must come right after one prefill stage"
+            f"Pipeline {design.pipeline.name}: stage {stage.name!r} is of kind decode and must come right after one prefill stage"
         )
-    _check_pair(design, design.pipeline.stage(names[0]), copy.stage)
+    _check_pair(design, design.pipeline.stage(names[0]), stage)
     return names[0]
 
 
@@ -180,21 +187,39 @@ def _pool_rows(
     for number, pool in enumerate(design.pools):
         role = built.role(number)
         lag = 0.0 if role == "prefill" else context_lag(requests, pool.speculation)
-        row = pool_row(_with_neighbours(pool, design), design.topology, role=role, longest=built.longest(number), lag=lag)
+        row = pool_row(
+            _with_neighbours(pool, design, _resident(pool, built.layout.plans)),
+            design.topology,
+            role=role,
+            longest=built.longest(number),
+            lag=lag,
+        )
         if isinstance(row, Infeasible):
             return row
         found.append(row)
     return found
 
 
-def _with_neighbours(pool: Pool, design: Design) -> Pool:
+def _with_neighbours(pool: Pool, design: Design, resident: float) -> Pool:
     """``pool`` with the memory of its devices that those beside it leave: all weights first, the rest in equal parts."""
     owner = pool.beside or pool.name
     engines = [other for other in design.pools if owner in (other.name, other.beside) and other is not pool]
     encoders = [service for service in design.services if service.beside == owner and service.model is not None]
-    if not engines and not encoders:
-        return pool
-    return replace(pool, engine=replace(pool.engine, reserve=shared_reserve(pool, engines, encoders)))
+    reserve = shared_reserve(pool, engines, encoders) if engines or encoders else pool.engine.reserve
+    reserve += resident
+    return pool if reserve == pool.engine.reserve else replace(pool, engine=replace(pool.engine, reserve=reserve))
+
+
+def _resident(pool: Pool, plans: Mapping[str, Plan]) -> float:
+    """Bytes of each device that hold the blocks of resident tiers."""
+    tiers = [reach for plan in plans.values() if plan.pool is pool for reach in plan.reaches if reach.tier.resident]
+    return sum(reach.tier.capacity / reach.sharers for reach in tiers) * pool.parallelism.dp / pool.parallelism.devices
+
+
+def _queries(design: Design, service: Service) -> int:
+    """Most queries of one request that a service is asked together."""
+    stages = [design.pipeline.stage(name) for name in service.stages]
+    return max((dict(stage.options).get("queries", 1) for stage in stages if stage.kind == "retrieve"), default=1)  # type: ignore[type-var,return-value]
 
 
 def _service_rows(design: Design, built: Built) -> dict[str, ServiceRow] | Infeasible:
@@ -202,7 +227,7 @@ def _service_rows(design: Design, built: Built) -> dict[str, ServiceRow] | Infea
     for service in design.services:
         if service.kind == "tiers":
             continue
-        row = service_row(service, built.passes(service))
+        row = service_row(service, built.passes(service), _queries(design, service))
         if isinstance(row, Infeasible):
             return row
         found[service.name] = row

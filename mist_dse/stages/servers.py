@@ -12,7 +12,7 @@ import numpy as np
 
 from mist_dse.perf import retrieval
 from mist_dse.perf.capacity import usable_memory
-from mist_dse.perf.encoder import encoder_time, memory_traffic
+from mist_dse.perf.encoder import encoder_bytes, encoder_time, memory_traffic
 from mist_dse.perf.retrieval import MEMORY_SHARE
 from mist_dse.rows import Batcher, Floats, Station
 from mist_dse.specs._check import SpecError
@@ -39,12 +39,13 @@ class ServiceRow(NamedTuple):
     works: tuple[Floats, ...] = ()
 
 
-def service_row(service: Service, passes: list[Passes]) -> ServiceRow | Infeasible:
-    """The server of a service that hosts no KV tiers. ``passes``: those of all its stages, in order."""
+def service_row(service: Service, passes: list[Passes], queries: int = 1) -> ServiceRow | Infeasible:
+    """The server of a service that hosts no KV tiers. ``passes``: those of all its stages, in order; ``queries`` of a request that
+    an index answers side by side."""
     if service.kind == "encoder":
         return _encoder(service, passes)
     if service.kind == "index":
-        return _index_on_device(service) if service.accelerator is not None else _index(service)
+        return _index_on_device(service) if service.accelerator is not None else _index(service, queries)
     if service.kind == "cores":
         assert service.host is not None
         cores = service.host.cores * service.hosts
@@ -52,8 +53,11 @@ def service_row(service: Service, passes: list[Passes]) -> ServiceRow | Infeasib
     return ServiceRow(Station(rate=float(ENDLESS), cap=1.0, slots=ENDLESS, latency=0.0))
 
 
-def _index(service: Service) -> ServiceRow | Infeasible:
-    """A whole copy of the index on each replica's sockets, which scan side by side: bytes of all sockets together."""
+def _index(service: Service, queries: int) -> ServiceRow | Infeasible:
+    """A whole copy of the index on each replica's sockets, which scan side by side: bytes of all sockets together.
+
+    A request's ``queries`` take a thread each.
+    """
     assert service.host is not None
     assert service.index is not None
     refused = retrieval.misfit(service.index, service.host, service.hosts)
@@ -63,8 +67,8 @@ def _index(service: Service) -> ServiceRow | Infeasible:
     sockets = service.hosts * service.replicas
     station = Station(
         rate=MEMORY_SHARE * service.host.memory_bandwidth * sockets,
-        cap=float(scan.thread_rate) * service.hosts,
-        slots=service.host.cores * service.replicas,
+        cap=float(scan.thread_rate) * service.hosts * min(queries, service.host.cores),
+        slots=max(service.host.cores // queries, 1) * service.replicas,
         latency=float(scan.fixed),
     )
     return ServiceRow(station, float(scan.bytes_per_query) * service.hosts)
@@ -85,12 +89,18 @@ def _index_on_device(service: Service) -> ServiceRow | Infeasible:
     return ServiceRow(Batcher(slots=service.replicas, size=service.batch, wait=service.wait, time=time, work_time=more))
 
 
-def _encoder(service: Service, passes: list[Passes]) -> ServiceRow:
+def _encoder(service: Service, passes: list[Passes]) -> ServiceRow | Infeasible:
     """Batches of requests: a batch of k takes the time of k of the shortest, and each longer one what it takes longer by itself."""
     assert service.model is not None
     device = service.accelerator or service.host
     assert device is not None
     dtypes = Datatypes(weight=service.dtype, compute=service.dtype)
+    room = device.memory if isinstance(device, Host) else usable_memory(device)
+    missing = encoder_bytes(service.model, dtypes) - room
+    if missing > 0:
+        over = f"{format_quantity(missing, 'B')} over the memory of one {device.name}"
+        text = f"service {service.name}: the weights of {service.model.name} are {over}"
+        return Infeasible(kind="memory", constraint=text, margin=missing / room)
     longest = service.model.max_context or np.iinfo(np.int64).max  # embedders cut what is longer
     passes = [each._replace(tokens=np.minimum(each.tokens, longest)) for each in passes]
     alone = [np.asarray(encoder_time(service.model, device, each.items, each.tokens, dtypes), float) for each in passes]
@@ -142,4 +152,4 @@ def _host(design: Design, users: list[Service]) -> Host:
 def _sockets(design: Design, users: list[Service]) -> int:
     """Sockets of the nodes that the largest of the users stands on."""
     each = design.topology.hosts_per_node
-    return max(-(-user.hosts // each) for user in users) * each
+    return max(-(-user.used_sockets // each) for user in users) * each

@@ -22,9 +22,6 @@ STATIC_ROUTERS = ("round_robin", "random", "session_affinity", "prefix_affinity"
 """Routers whose choice does not depend on the load. ``session_affinity`` deals sessions in turn; without sessions, and with
 ``prefix_affinity``, equal second blocks go to one instance."""
 
-HOST_SCOPES = ("host", "socket", "node")
-"""What catalogue entries of host memory say of themselves."""
-
 
 class Reach(NamedTuple):
     """One tier as its readers see it: ``units`` of ``sharers`` instances each, links from station ``first`` on (-1: resident)."""
@@ -75,11 +72,11 @@ def tier_plan(design: Design, service: Service, pool: Pool, requests: Requests, 
 def links(plan: Plan, shared: int) -> list[Station]:
     """One link for each unit of each tier that is not resident, first in first out; ``shared``: their host's memory, -1 = none.
 
-    Only host memory (`HOST_SCOPES`) draws from it.
+    Only tiers in host memory draw from it.
     """
     return [
         Station(rate=reach.tier.tier.read, cap=reach.tier.tier.read, slots=1, latency=reach.tier.tier.latency,
-                shared=shared if reach.tier.tier.scope in HOST_SCOPES else -1)
+                shared=shared if reach.tier.draws_on_host else -1)
         for reach in plan.reaches
         if reach.first >= 0
         for _ in range(reach.units)
