@@ -5,7 +5,7 @@ and the sentinel itself if there is none. Node v is visit v in its queue or RUNN
 visit among those of its group with prompt left.
 """
 
-from mist_dse.sim.jit import folded, inlined
+from mist_dse.sim.jit import folded
 from mist_dse.sim.state import State
 
 
@@ -16,12 +16,6 @@ def insert_before(s: State, place: int, node: int) -> None:
     s.link[node].prev, s.link[node].next = before, place
     s.link[before].next = node
     s.link[place].prev = node
-
-
-@inlined
-def insert_first(s: State, sentinel: int, node: int) -> None:
-    """Put ``node`` before all others of the list."""
-    insert_before(s, s.link[sentinel].next, node)
 
 
 @folded

@@ -62,9 +62,7 @@ def shares_by_load(design: Design, built: Built, rows: Sequence[PoolRow], shares
     for number, row in enumerate(rows):
         seconds = _seconds(row)
         pool = dict.fromkeys(shares, 0.0)
-        for slot in built.slots:
-            if not isinstance(slot.server, int) or slot.server != number or slot.stage < 0:
-                continue
+        for slot in (built.slots[place] for place in built.at(number)):
             when = stages[slot.stage].when
             key = (when.draw, when.way) if when is not None else ("", "")
             present = np.broadcast_to(np.asarray(slot.present, bool), built.requests.arrival.shape)

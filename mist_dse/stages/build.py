@@ -10,10 +10,9 @@ from mist_dse.stages import tiers
 from mist_dse.stages.built import Built, Layout, Signals
 from mist_dse.stages.decode import decode_steps
 from mist_dse.stages.generation import answering, decoded, decodes_of, prefilled
-from mist_dse.stages.kinds import kind_of
 from mist_dse.stages.unroll import Copy
 from mist_dse.stages.visits import Slot
-from mist_dse.stages.work import Asked, Passes, Sequence, Work, options_of
+from mist_dse.stages.work import Asked, Passes, Sequence, Work
 
 
 def build(design: Design, copies: tuple[Copy, ...], requests: Requests, layout: Layout) -> Built:
@@ -54,16 +53,13 @@ def _asked(built: Built, copy: Copy, context: Ints) -> Asked:
 
 def _contexts(built: Built) -> list[Ints]:
     """Tokens of the conversation at every copy: the input and what all copies before it have added."""
-    pipeline = built.design.pipeline
     grown: list[Ints] = []
     ahead: list[set[int]] = []
     found: list[Ints] = []
     for copy in built.copies:
         ahead.append(set().union(*(ahead[source] | {source} for source in copy.sources)) if copy.sources else set())
         context = built.requests.input_tokens + sum((grown[each] for each in sorted(ahead[-1])), np.zeros_like(built.requests.input_tokens))
-        where = f"Pipeline {pipeline.name}: stage {copy.stage.name!r}"
-        kind = kind_of(copy.stage.kind, where)
-        options = options_of(kind.Options, copy.stage, where)
+        kind, options = built.kind(copy)
         context = np.maximum(context, 1)
         found.append(context)
         grown.append(np.where(copy.present, kind.adds(options, _asked(built, copy, context)), 0))
@@ -74,8 +70,7 @@ def _moved(built: Built, copy: Copy, before: Signals) -> Signals:
     """Reads or writes of KV tiers: reads one after another, nearest first; writes side by side, waited for by nobody."""
     _, service = built.service(copy.stage.name)
     plan = built.layout.plans[service.name]
-    where = f"Pipeline {built.design.pipeline.name}: stage {copy.stage.name!r}"
-    options = options_of(kind_of(copy.stage.kind, where).Options, copy.stage, where)
+    _, options = built.kind(copy)
     if copy.stage.kind == "kv_store":
         for slot in tiers.store_slots(plan, stage=copy.place, present=copy.present):
             built.add(slot, before)
@@ -93,19 +88,14 @@ def _hold(built: Built) -> None:
     """Fetches that hold the engine's blocks name the visit that will use them: the first of that pool after them."""
     for number, slot in enumerate(built.slots):
         if slot.lease < -1:
-            pool = -2 - slot.lease
-            users = (
-                k for k in range(number + 1, len(built.slots)) if isinstance(built.slots[k].server, int) and built.slots[k].server == pool
-            )
+            users = (place for place in built.at(-2 - slot.lease) if place > number)
             built.slots[number] = slot._replace(lease=next(users, -1))
 
 
 def _worked(built: Built, index: int, before: Signals, context: Ints) -> Signals:
     """One visit, to whatever hosts the stage; and of a streaming guard another one beside the answer."""
     copy = built.copies[index]
-    where = f"Pipeline {built.design.pipeline.name}: stage {copy.stage.name!r}"
-    kind = kind_of(copy.stage.kind, where)
-    options, asked = options_of(kind.Options, copy.stage, where), _asked(built, copy, context)
+    (kind, options), asked = built.kind(copy), _asked(built, copy, context)
     meanwhile = kind.meanwhile(options, asked) if hasattr(kind, "meanwhile") else None
     if meanwhile is not None:
         work, judged = meanwhile

@@ -1,7 +1,8 @@
 """What becomes of an unrolled pipeline before servers have numbers: slots, the signals that join them, and who asked for what."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,10 +10,11 @@ from mist_dse.rows import ON_END, Batcher, Ints, Jobs, Requests
 from mist_dse.specs.design import Design, Handoff, Pool
 from mist_dse.specs.service import Service
 from mist_dse.stages import tiers
+from mist_dse.stages.kinds import kind_of
 from mist_dse.stages.servers import ServiceRow
 from mist_dse.stages.unroll import Copy, Mask
 from mist_dse.stages.visits import Link, Slot, jobs
-from mist_dse.stages.work import Passes
+from mist_dse.stages.work import Passes, options_of
 
 SIGNALS = -1
 """Server of visits where signals meet, until it has a number; services are -2, -3 and so on."""
@@ -22,11 +24,10 @@ Signals = dict[int, Mask]
 
 
 class Layout(NamedTuple):
-    """Hand-offs, whose links are the first stations, and plans of KV tiers by service; services' stations follow from ``first`` on."""
+    """Hand-offs, whose links are the first stations, and plans of KV tiers by service, whose links follow."""
 
     pairs: tuple[Handoff, ...]
     plans: Mapping[str, tiers.Plan]
-    first: int
 
 
 class Built:
@@ -43,6 +44,7 @@ class Built:
         self._passes: dict[str, list[tuple[int, Passes]]] = {}
         self._fetched: dict[str, int] = {}
         self._common: dict[tuple[str, int], Ints] = {}
+        self._kinds: dict[str, tuple[ModuleType, Any]] = {}
         self._engines = {pool.name: number for number, pool in enumerate(design.pools)}
         self._services = {service.name: -2 - number for number, service in enumerate(design.services)}
         self.later = np.arange(len(design.pipeline.stages))
@@ -50,7 +52,20 @@ class Built:
     @property
     def meets(self) -> bool:
         """Whether some visits are signals alone."""
-        return any(isinstance(slot.server, int) and slot.server == SIGNALS for slot in self.slots)
+        return bool(self.at(SIGNALS))
+
+    def at(self, server: int) -> list[int]:
+        """The slots of one server; links of KV tiers, which differ by request, are nobody's."""
+        return [place for place, slot in enumerate(self.slots) if isinstance(slot.server, int) and slot.server == server]
+
+    def kind(self, copy: Copy) -> tuple[ModuleType, Any]:
+        """The file of a copy's kind and its stage's options; ``SpecError`` where these are wrong."""
+        stage = copy.stage
+        if stage.name not in self._kinds:
+            where = f"Pipeline {self.design.pipeline.name}: stage {stage.name!r}"
+            found = kind_of(stage.kind, where)
+            self._kinds[stage.name] = (found, options_of(found.Options, stage, where))
+        return self._kinds[stage.name]
 
     def passes(self, service: Service) -> list[Passes]:
         """The encoder passes that its stages ask for."""
@@ -63,8 +78,12 @@ class Built:
 
     def longest(self, engine: int) -> int:
         """Longest prompt of a pool's visits."""
-        mine = [np.max(slot.prompt, initial=1) for slot in self.slots if isinstance(slot.server, int) and slot.server == engine]
-        return int(max(mine, default=1))
+        return int(max((np.max(self.slots[place].prompt, initial=1) for place in self.at(engine)), default=1))
+
+    def queries(self, service: Service) -> int:
+        """Most units that one visit asks of a service: queries of an index."""
+        asked = (np.max(np.asarray(self.slots[place].work, float), initial=1.0) for place in self.at(self._services[service.name]))
+        return int(max(asked, default=1))
 
     def add(self, slot: Slot, before: Signals, *, on: int = ON_END) -> int:
         """A new slot that waits for ``before``; its number."""
@@ -132,7 +151,7 @@ class Built:
 
     def jobs(self, services: Mapping[str, ServiceRow], others: int) -> tuple[Jobs, Ints]:
         """The visit table, with services numbered: their stations after the links of tiers, their batchers from ``others`` on."""
-        station = self.layout.first + sum(reach.units for plan in self.layout.plans.values() for reach in plan.reaches if reach.first >= 0)
+        station = len(self.design.pools) + len(self.layout.pairs) + sum(plan.links for plan in self.layout.plans.values())
         number: dict[int, int] = {}
         batchers = others
         for service in self.design.services:
@@ -157,16 +176,13 @@ class Built:
         links = tuple(Link(source, target, on, mask) for (source, target, on), mask in self.links.items())
         return jobs(tuple(numbered(*each) for each in enumerate(self.slots)), links, len(self.requests.arrival))
 
-    def conversations(self, table: Jobs) -> tuple[Ints, Ints] | None:
+    def conversations(self) -> tuple[Ints, Ints] | None:
         """Branch and common tokens of every visit (`Slot`), None where no engine is visited twice in one conversation."""
-        if not any(isinstance(slot.server, int) and slot.server >= 0 and slot.branch > 0 for slot in self.slots) and not self._comes_back():
+        read = [[self.slots[place].branch for place in self.at(engine)] for engine in range(len(self.design.pools))]
+        if all(branches.count(0) < 2 and max(branches, default=0) <= 0 for branches in read):
             return None
         n = len(self.requests.arrival)
         present = np.stack([np.broadcast_to(np.asarray(slot.present, bool), (n,)) for slot in self.slots], axis=1)
         columns = (np.stack([np.broadcast_to(getattr(slot, name), (n,)) for slot in self.slots], axis=1) for name in ("branch", "common"))
         branch, common = (np.asarray(column, np.int64)[present] for column in columns)
         return branch, common
-
-    def _comes_back(self) -> bool:
-        pools = [slot.server for slot in self.slots if isinstance(slot.server, int) and slot.server >= 0 and slot.branch == 0]
-        return len(pools) > len(set(pools))

@@ -60,9 +60,12 @@ def _prefill_of(built: Built, decodes: Mapping[int, list[int]], decode: int) -> 
 
 def _whole(built: Built, prefill: int, decode: int) -> bool:
     """Whether one visit does both: one pool, and nothing else that the decode waits for."""
-    copies = built.copies
-    same = built.design.host_of(copies[prefill].stage.name) is built.design.host_of(copies[decode].stage.name)
-    return same and not [name for name in copies[decode].stage.after if name != copies[prefill].stage.name]
+    return _same_pool(built, (prefill, decode)) and not _held_back(built, decode)
+
+
+def _held_back(built: Built, decode: int) -> bool:
+    """Whether a decode waits for something beside its prompt."""
+    return len(built.copies[decode].stage.after) > 1
 
 
 def prefilled(built: Built, index: int, before: Signals, known: tuple[list[int], Ints, list[Mask]]) -> Signals:
@@ -95,7 +98,7 @@ def _reading(built: Built, pair: tuple[int, int], before: Signals, context: Ints
 
 def _first_from_prefill(built: Built, decode: int, pool: Pool) -> bool:
     """Whether the user has the first token when the prompt is read; one that is held back comes with the first step of the decode."""
-    return pool.engine.first_token_from == "prefill" and len(built.copies[decode].stage.after) == 1
+    return pool.engine.first_token_from == "prefill" and not _held_back(built, decode)
 
 
 def _same_pool(built: Built, pair: tuple[int, int]) -> bool:
@@ -122,7 +125,7 @@ def decoded(built: Built, index: int, before: Signals, known: tuple[Mapping[int,
         reading = _reading(built, (prefill, index), entry, context[prefill], answers[index])
     else:
         entry = {}
-        reading = next(slot for slot in built.of_copy[prefill])
+        reading = built.of_copy[prefill][0]
     if _whole(built, prefill, index):
         return built.past(reading, entry or before)
     held = {slot: mask for slot, mask in before.items() if slot != reading}

@@ -80,21 +80,20 @@ def _lowered(
             return differs
     where = {place.pool: place for place in stands}
     moves = [handoff_station(design, where[pair.source], where[pair.target]) for pair in pairs]
-    first = len(design.pools) + len(pairs)
-    plans = _plans(design, copies, requests, first)
-    built = build(design, copies, requests, Layout(pairs, plans, first))
+    plans = _plans(design, copies, requests, len(design.pools) + len(pairs))
+    built = build(design, copies, requests, Layout(pairs, plans))
     rows = _pool_rows(design, built, requests, pool_row)
     if isinstance(rows, Infeasible):
         return rows
     if plans:
         plans = _worth(plans, built, design, rows)
-        built = build(design, copies, requests, Layout(pairs, plans, first))
+        built = build(design, copies, requests, Layout(pairs, plans))
     services = _service_rows(design, built)
     if isinstance(services, Infeasible):
         return services
     servers = _servers(design, rows, (pairs, moves), (services, plans), built)
     jobs, stage = built.jobs(services, len(servers.engines) + len(servers.stations))
-    jobs = described(jobs, requests, servers.engines, built.conversations(jobs))
+    jobs = described(jobs, requests, servers.engines, built.conversations())
     provenance = {pool.name: row.provenance for pool, row in zip(design.pools, rows, strict=True)}
     return Lowered(servers, _forced(jobs, plans, design), stage, provenance, built.later), built, rows
 
@@ -167,16 +166,16 @@ def _plans(design: Design, copies: tuple[Copy, ...], requests: Requests, first: 
         pool = design.host_of(prompts[0].stage.name)
         assert isinstance(pool, Pool)
         plans[service.name] = tier_plan(design, service, pool, requests, first)
-        first += sum(reach.units for reach in plans[service.name].reaches if reach.first >= 0)
+        first += plans[service.name].links
     return plans
 
 
 def _worth(plans: dict[str, Plan], built: Built, design: Design, rows: list[PoolRow]) -> dict[str, Plan]:
     """Plans without what is computed faster than it is read, where the fetching stage leaves that choice."""
-    kept = {}
-    for name, plan in plans.items():
-        row = rows[design.pools.index(plan.pool)]
-        kept[name] = usable(plan, built.requests, (row.cost, row.load) if name in built.choosing else None)
+    kept = dict(plans)
+    for name in built.choosing:
+        row = rows[design.pools.index(plans[name].pool)]
+        kept[name] = usable(plans[name], built.requests, row.cost, row.load)
     return kept
 
 
@@ -216,18 +215,12 @@ def _resident(pool: Pool, plans: Mapping[str, Plan]) -> float:
     return sum(reach.tier.capacity / reach.sharers for reach in tiers) * pool.parallelism.dp / pool.parallelism.devices
 
 
-def _queries(design: Design, service: Service) -> int:
-    """Most queries of one request that a service is asked together."""
-    stages = [design.pipeline.stage(name) for name in service.stages]
-    return max((dict(stage.options).get("queries", 1) for stage in stages if stage.kind == "retrieve"), default=1)  # type: ignore[type-var,return-value]
-
-
 def _service_rows(design: Design, built: Built) -> dict[str, ServiceRow] | Infeasible:
     found: dict[str, ServiceRow] = {}
     for service in design.services:
         if service.kind == "tiers":
             continue
-        row = service_row(service, built.passes(service), _queries(design, service))
+        row = service_row(service, built.passes(service), built.queries(service) if service.kind == "index" else 1)
         if isinstance(row, Infeasible):
             return row
         found[service.name] = row

@@ -44,6 +44,11 @@ class Plan(NamedTuple):
     size: float
     tokens: int
 
+    @property
+    def links(self) -> int:
+        """Stations of all units of all tiers that are read over a link."""
+        return sum(reach.units for reach in self.reaches if reach.first >= 0)
+
 
 def tier_plan(design: Design, service: Service, pool: Pool, requests: Requests, first: int) -> Plan:
     """The plan of the tiers of ``service`` for ``pool``, whose links are stations from ``first`` on. ``SpecError`` without names."""
@@ -83,14 +88,11 @@ def links(plan: Plan, shared: int) -> list[Station]:
     ]  # fmt: skip
 
 
-def usable(plan: Plan, requests: Requests, cost: tuple[StepCost, Load] | None) -> Plan:
-    """``plan`` without what is computed faster than it is read (``cost``: of the engine; None: all is read).
+def usable(plan: Plan, requests: Requests, step: StepCost, load: Load) -> Plan:
+    """``plan`` without what the engine of ``step`` and ``load`` computes faster than it is read.
 
     Reading alone is compared with the marginal seconds of those tokens in a prompt; past the first tier that is not worth it, nothing is.
     """
-    if cost is None:
-        return plan
-    step, load = cost
     tokens = reuse.hit_tokens(plan.found, requests.input_tokens, plan.tokens).astype(float)
     before = np.cumsum(tokens, axis=1) - tokens
     compute = load.token_fit * tokens + step.quad * ((before + tokens) ** 2 - before**2)
