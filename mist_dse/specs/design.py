@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from mist_dse.specs._check import SpecError, at_most, fraction, not_negative, one_of, positive
@@ -305,18 +305,31 @@ class Design:
     @property
     def design_id(self) -> str:
         """Hash of everything that is deployed (16 hex digits); names of designs do not count."""
-        text = json.dumps(_plain(replace(self, name="")), sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return hashlib.blake2b(_text(replace(self, name="")).encode(), digest_size=8).hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    """``value`` as JSON data: specs become their fields, provenance left out."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in _identity(value)}
+def _text(value: Any) -> str:
+    """``value`` as JSON with sorted keys: specs become their fields, provenance left out."""
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # 1 and 1.0 are equal, so are the designs that hold them
+    if not is_dataclass(value) or isinstance(value, type):
+        return json.dumps(value, sort_keys=True)
+    try:
+        return _known_text(value)
+    except TypeError:  # a spec that holds a mapping has no hash
+        return _fields_text(value)
 
 
-def _identity(value: Any) -> Iterator[Any]:
-    return (field for field in fields(value) if field.name not in ("source", "confidence", "date", "provider"))
+def _fields_text(value: Any) -> str:
+    return f"{{{', '.join(f'{json.dumps(name)}: {_text(getattr(value, name))}' for name in _identity(type(value)))}}}"
+
+
+_known_text = lru_cache(maxsize=4096)(_fields_text)
+"""Designs of a space share most of what they name: each part is written out once."""
+
+
+@lru_cache(maxsize=256)
+def _identity(kind: type) -> tuple[str, ...]:
+    return tuple(sorted(field.name for field in fields(kind) if field.name not in ("source", "confidence", "date", "provider")))
