@@ -24,7 +24,7 @@ test: .venv/.dev
 test-browser: .venv/.browser
 	$(BIN)/python -m pytest -m browser tests $(ARGS)
 
-test-cluster: .venv/.dev
+test-cluster: .venv/.cluster
 	$(BIN)/python -m pytest -m cluster tests $(ARGS)
 
 test-slow: .venv/.dev
@@ -67,6 +67,10 @@ clean:
 
 .venv/.browser: .venv/.dev
 	$(PIP) install --quiet $(LOCKED) -e '.[dev,perfetto]'
+	@touch $@
+
+.venv/.cluster: .venv/.dev
+	$(PIP) install --quiet $(LOCKED) -e '.[dev,dask,viz]'
 	@touch $@
 
 .venv/.dev: .venv/.run

@@ -12,6 +12,7 @@ cache may hold cost nothing (`caching`), nor does a visit that may be cancelled 
 rejected at entry and have nan.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -42,15 +43,42 @@ class _Visits(NamedTuple):
     whole: Floats
 
 
+class _Known(NamedTuple):
+    """What no number of replicas changes."""
+
+    jobs: Jobs
+    floors: list[Envelope]
+    least: _Visits
+    owner: Ints
+    rejected: np.ndarray
+    tpot: Floats
+
+
 def bound(servers: Servers, jobs: Jobs, requests: Requests) -> BoundArrays:
     """Floors on the same requests; each metric of a simulation, mean or percentile, is never below that of these."""
+    return next(bounds(servers, jobs, requests, [tuple(engine.replicas for engine in servers.engines)]))
+
+
+def bounds(servers: Servers, jobs: Jobs, requests: Requests, replicas: Iterable[tuple[int, ...]]) -> Iterator[BoundArrays]:
+    """`bound` with other numbers of replicas, one of each engine pool in turn: what they share is found once."""
     if not len(requests.arrival):
-        return BoundArrays(np.zeros(0), np.zeros(0), np.zeros(0), 0.0, 0.0)
+        yield from (BoundArrays(np.zeros(0), np.zeros(0), np.zeros(0), 0.0, 0.0) for _ in replicas)
+        return
     owner = request_of_visit(jobs)
     rejected = rejected_requests(servers, jobs)
     jobs = spared(servers, jobs, any_order=True)
     floors = _floors(servers, jobs)
     least = _least_visits(servers, jobs, floors)
+    tpot = np.where(rejected, np.nan, _token_interval(jobs, least, owner, (_answering(servers, jobs), requests)))
+    known = _Known(jobs, floors, least, owner, rejected, tpot)
+    for each in replicas:
+        engines = tuple(engine._replace(replicas=count) for engine, count in zip(servers.engines, each, strict=True))
+        yield _bound(servers._replace(engines=engines), known, requests)
+
+
+def _bound(servers: Servers, known: _Known, requests: Requests) -> BoundArrays:
+    jobs, least, owner, rejected = known.jobs, known.least, known.owner, known.rejected
+    floors = [floor._replace(engine=engine) for floor, engine in zip(known.floors, servers.engines, strict=True)]
     arrival = _known_arrivals(requests)
     queued = _queued_completion(servers, jobs, floors, ~rejected[owner], (requests, owner))
     message = np.full(len(owner), np.nan)
@@ -67,10 +95,9 @@ def bound(servers: Servers, jobs: Jobs, requests: Requests) -> BoundArrays:
     sure = ~cancellable(jobs)
     last = _extreme(np.maximum, end[sure], owner[sure], len(arrival))
     ttft, e2e = (np.where(rejected, np.nan, value - arrival) for value in (first, last))
-    tpot = np.where(rejected, np.nan, _token_interval(jobs, least, owner, (answers, requests)))
     makespan = _makespan(servers, jobs, floors, e2e, (requests, owner))
     completed = int((~rejected).sum())
-    return BoundArrays(ttft, tpot, e2e, makespan, completed / makespan if makespan > 0 else np.inf)
+    return BoundArrays(ttft, known.tpot, e2e, makespan, completed / makespan if makespan > 0 else np.inf)
 
 
 def rejected_requests(servers: Servers, jobs: Jobs) -> np.ndarray:

@@ -131,7 +131,7 @@ def _stepwise_curve(mean: MeanCost, engine: Engine, traffic: Traffic, limits: tu
     decodes, tokens = traffic.decodes, traffic.tokens * n
     if chunked:
         room = np.maximum(room - decodes * n - (decodes > 0), 1.0)
-    share = np.minimum(np.maximum(1 - np.exp(-n * chunks), tokens / room), 1.0)
+    share = np.minimum(_carrying(n * chunks, tokens / room, slots), 1.0)
     batch = decodes * n / (1.0 if chunked else np.maximum(1 - share, 1e-9))
     carried = np.minimum(tokens / np.maximum(share, 1e-12), room)
     seen = 1 - (1 - share) ** engine.ranks
@@ -147,6 +147,12 @@ def _stepwise_curve(mean: MeanCost, engine: Engine, traffic: Traffic, limits: tu
     return _ordered(n / step, batch=batch, token=token, pure=pure, mixed=mixed, share=share, steps=1 / step)
 
 
+def _carrying(chunks: Floats, filled: Floats, slots: Floats) -> Floats:
+    """Share of steps that carry prompts: those into which ``chunks`` a step fall at random, no fewer than their tokens fill, and no fewer
+    than have room for so many in ``slots``."""
+    return np.asarray(np.maximum(np.maximum(1 - np.exp(-chunks), filled), chunks / slots))
+
+
 def _largest_n(traffic: Traffic, chunks: Floats, room: Floats, slots: Floats, chunked: bool) -> Floats:
     """Most arrivals per step within the slots and the budget."""
     if chunked:
@@ -154,7 +160,7 @@ def _largest_n(traffic: Traffic, chunks: Floats, room: Floats, slots: Floats, ch
     low, high = np.zeros_like(slots), np.minimum(slots / np.maximum(traffic.decodes + chunks, 1e-9), room / max(traffic.tokens, 1e-9))
     for _ in range(40):
         middle = 0.5 * (low + high)
-        share = np.minimum(np.maximum(1 - np.exp(-middle * chunks), traffic.tokens * middle / room), 1 - 1e-9)
+        share = np.minimum(_carrying(middle * chunks, traffic.tokens * middle / room, slots), 1 - 1e-9)
         fits = traffic.decodes * middle / (1 - share) + chunks * middle <= slots
         low, high = np.where(fits, middle, low), np.where(fits, high, middle)
     return low if traffic.decodes > 0 else np.minimum(slots, room / max(traffic.tokens, 1e-9))

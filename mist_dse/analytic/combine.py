@@ -29,6 +29,44 @@ def colocated(pool: PoolSteady, correlation: float = 0.0) -> DesignSteady:
     return DesignSteady(pool.demand, pool.first, pool.tpot, total(pool.first, pool.decode, correlation))
 
 
+class Handed(NamedTuple):
+    """Designs whose ``prefill`` pools hand over to ``decode`` pools, element by element or by broadcasting; figures as asked for.
+
+    ``delay``: mean seconds that the hand-off adds after the prompt ends; ``known``: the first token comes from the prefill pool. Then the
+    wait for the first decode step and the hand-off are spread over a request's o - 1 gaps; otherwise they are part of TTFT.
+    """
+
+    prefill: PoolSteady
+    decode: PoolSteady
+    traffic: Traffic  # of the decode pools: handed visits
+    delay: Floats | float
+    known: bool
+    correlation: float
+
+    @property
+    def pause(self) -> Spread:
+        """End of the prompt to the first emission of the decode pool."""
+        return self.decode.first.shifted(self.delay)
+
+    @property
+    def ttft(self) -> Spread:
+        """Time to first token."""
+        return self.prefill.first if self.known else total(self.prefill.first, self.pause)
+
+    @property
+    def tpot(self) -> Spread:
+        """Time per output token after the first."""
+        if not self.known:
+            return self.decode.tpot
+        gap = self.decode.first.mean + self.delay - self.decode.step
+        return total(self.decode.tpot, _per_gap(self.traffic).scaled(gap))
+
+    @property
+    def e2e(self) -> Spread:
+        """Arrival to the last token."""
+        return total(self.prefill.first, total(self.pause, self.decode.decode).shifted(-self.decode.step), self.correlation)
+
+
 def combine(
     prefill: PoolSteady,
     decode: PoolSteady,
@@ -39,21 +77,14 @@ def combine(
     first_token_from: str = "prefill",
     correlation: float = 0.0,
 ) -> DesignSteady:
-    """Designs [p, d] of every prefill pool with every decode pool; ``traffic`` is the decode pools' (handed visits).
+    """Designs [p, d] of every prefill pool with every decode pool: `Handed`, with ``demand`` that of the hand-off's link.
 
-    ``delay``: mean seconds that the hand-off adds after the prompt ends, ``demand``: of its link, scalars or [p, d]. The
-    wait for the first decode step and the hand-off are spread over a request's o - 1 gaps if the first token comes from the
-    prefill pool; otherwise they are part of TTFT.
+    ``delay`` and ``demand`` are scalars or [p, d].
     """
     first, second = prefill.at(slice(None), None), decode.at(None, slice(None))
-    pause = second.first.shifted(delay)
     asked = np.maximum(np.maximum(first.demand, second.demand), demand)
-    decoding = total(pause, second.decode)
-    e2e = total(first.first, decoding.shifted(-second.step), correlation)
-    if first_token_from == "decode":
-        return DesignSteady(asked, total(first.first, pause), _shape(second.tpot, asked), e2e)
-    gap = pause.mean - second.step
-    return DesignSteady(asked, _shape(first.first, asked), _shape(total(second.tpot, _per_gap(traffic).scaled(gap)), asked), e2e)
+    found = Handed(first, second, traffic, delay, first_token_from == "prefill", correlation)
+    return DesignSteady(asked, _shape(found.ttft, asked), _shape(found.tpot, asked), _shape(found.e2e, asked))
 
 
 def _per_gap(traffic: Traffic) -> Spread:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mist_dse.analytic.queueing import Wait, added
+from mist_dse.analytic.queueing import Wait, added, fitting
 from mist_dse.analytic.traffic import Traffic
 from mist_dse.rows import Engine, Floats
 
@@ -58,5 +58,8 @@ def _window(engine: Engine, traffic: Traffic, found: Gathering) -> Floats:
     if engine.ranks > 1:
         others = float((1 / np.arange(1, engine.ranks)).sum()) / rate
         return np.asarray(np.minimum(0.5 * max(engine.balance_steps - 1, 0) * found.pure, others))
-    lacking = np.maximum(engine.wait_tokens - found.batch - traffic.tokens, 0.0) / (traffic.tokens * rate)
-    return np.asarray(np.minimum(engine.wait_steps * found.pure, lacking))
+    fresh = traffic.binned(traffic.fresh)[None, :]
+    lacking = np.maximum(engine.wait_tokens - found.batch[:, None] - fresh, 0.0)
+    spread = float((traffic.fresh**2).mean()) / (2 * traffic.tokens**2)  # renewals up to a level: level / mean + E[p^2] / 2 E[p]^2
+    time = np.where(lacking > 0, lacking / traffic.tokens + spread, 1e-12) / rate[:, None]
+    return np.asarray(fitting(time, engine.wait_steps * found.pure[:, None]).mean(axis=1))

@@ -11,7 +11,7 @@ import numpy as np
 
 from mist_dse.analytic.batching import Batching, batch_seconds, batching
 from mist_dse.analytic.capacity import NODES, chunk_limit, mixed_time
-from mist_dse.analytic.pool import Operation, PoolSteady, entrance, first_emission, operation, pool_steady
+from mist_dse.analytic.pool import Operation, PoolSteady, Variants, entrance, first_emission, operation, pool_steady
 from mist_dse.analytic.queueing import Wait, added
 from mist_dse.analytic.sharing import Offered, Sharing, sharing
 from mist_dse.analytic.siblings import Volleys, summed, summed_until
@@ -75,20 +75,27 @@ Law = EngineLaw | StationLaw | BatcherLaw
 
 def engine_law(engine: Engine, cost: StepCost, jobs: Jobs, company: Company, offered: Offered, hold: float = 0.0) -> EngineLaw:
     """The pool under its visits, which come at ``offered``; ``hold``: s that KV outlives a visit, mean."""
-    clump = 1.0 + float(company.beside.mean())
+    return engine_laws(engine, cost, company_traffic(jobs, company, offered, hold), offered.bulk)
+
+
+def company_traffic(jobs: Jobs, company: Company, offered: Offered, hold: float = 0.0) -> Traffic:
+    """The visits of an engine pool, which come at ``offered``, as its law takes them."""
     scv = offered.scv + offered.volley - 1
     traffic = visit_traffic(jobs, company.number, offered.rate, scv=scv, horizon=offered.horizon, hold=hold)
-    traffic = traffic._replace(entering=bool((~company.leased).any()), clump=clump)
-    op = operation(cost, engine, traffic)
-    _, _, wait = first_emission(engine, traffic, op)
+    return traffic._replace(entering=bool((~company.leased).any()), clump=1.0 + float(company.beside.mean()))
+
+
+def engine_laws(engine: Engine, cost: StepCost, traffic: Traffic, bulk: float = 1.0, variants: Variants | None = None) -> EngineLaw:
+    """The law of ``engine`` or, field by field, of its ``variants``; ``bulk``: of several requests that come at one instant."""
+    op = operation(cost, engine, traffic, variants)
+    _, wait = first_emission(engine, traffic, op)
     _, entering = entrance(engine, traffic, op)
-    crowd = 0.5 * (offered.bulk - 1) / (engine.replicas * engine.ranks)
-    if crowd > 0 and traffic.tokens > 0:
-        mates = 2 * crowd * np.maximum(_more_tokens(op, traffic.tokens), 0.0)
+    if bulk > 1 and traffic.tokens > 0:
+        mates = (bulk - 1) / (op.variants.replicas * engine.ranks) * np.maximum(_more_tokens(op, traffic.tokens), 0.0)
         wait = added(wait, Wait(mates, 2 * mates**2, np.ones_like(mates)))
     ranks = engine.ranks * np.arange(len(cost.decode_step))
     alike = together(cost, shared_time(cost, ranks, prompts=False)[None, :].repeat(2, axis=0))
-    return EngineLaw(op, pool_steady(cost, engine, traffic), traffic, entering, wait, alike)
+    return EngineLaw(op, pool_steady(cost, engine, traffic, variants), traffic, entering, wait, alike)
 
 
 def _more_tokens(op: Operation, tokens: float) -> Floats:
@@ -135,15 +142,11 @@ def engine_times(engine: Engine, law: EngineLaw, jobs: Jobs, company: Company) -
         steps > 0, np.maximum(rest.seconds - (np.minimum(rest.steps, steps) * token if engine.policy == CHUNKED else 0.0), 0.0), 0.0
     )
     unseen = np.minimum(steps, engine.stream_interval - 1 + handed)
-    slow = 1.0 if not company.leased.size else float(entrance(engine, law.traffic, law.op)[0].sum()) / _intake(engine, law)
+    slow = 1.0 if not company.leased.size else float(entrance(engine, law.traffic, law.op)[0][0])
     intake = (engine.front_end + engine.front_end_token * jobs.prompt[visits]) * slow + engine.client
     return Times(
         np.where(company.leased, 0.0, intake), prompt + token * unseen, np.where(handed, token, prompt), prompt + late + token * steps
     )
-
-
-def _intake(engine: Engine, law: EngineLaw) -> float:
-    return max(float((engine.front_end + engine.front_end_token * (law.traffic.fresh + law.traffic.start)).sum()), 1e-300)
 
 
 class Rest(NamedTuple):

@@ -96,7 +96,7 @@ def network(servers: Servers, jobs: Jobs, requests: Requests) -> Network:
         servers, asked, owner, answered, alone, alone, np.zeros((count + 1, count)), (0.0,) * len(servers.engines), asked, scv, horizon
     )
     for _ in range(3):
-        walk, times = walk_of(found, [_law(found, number, Offered(_LIGHT)) for number in range(count)])
+        walk, times = walk_of(found, [law_of(found, number, Offered(_LIGHT)) for number in range(count)])
         each = tuple(
             old if new is None else _company(found, k, walk, new) for k, (old, new) in enumerate(zip(found.visits, times, strict=True))
         )
@@ -186,10 +186,15 @@ def _routes(net: Network, walk: Walk, kept: tuple[Company, ...]) -> Floats:
 
 def laws(net: Network, rate: float) -> list[Law | None]:
     """Every server's law at ``rate`` requests per second, in the order in which requests meet them; None without visits."""
-    found = _laws(net, rate, [1.0] * len(net.servers.names))
+    found = _laws(net, rate, [1.0] * len(net.servers.names))[0]
     if any(device >= 0 for device in _devices(net.servers)):
-        found = _laws(net, rate, _turns(net.servers, found))
+        found = _laws(net, rate, _turns(net.servers, found))[0]
     return found
+
+
+def offers(net: Network, rate: float) -> list[Offered]:
+    """What comes to every server at ``rate`` requests per second, as irregular as the servers before it make it: see `law_of`."""
+    return _laws(net, rate, [1.0] * len(net.servers.names))[1]
 
 
 def _devices(servers: Servers) -> list[int]:
@@ -228,11 +233,12 @@ def _span(servers: Servers, number: int) -> tuple[int, int]:
     return device, device + (servers.engines[number].replicas if number < len(servers.engines) else 1)
 
 
-def _laws(net: Network, rate: float, turns: list[float]) -> list[Law | None]:
+def _laws(net: Network, rate: float, turns: list[float]) -> tuple[list[Law | None], list[Offered]]:
     count = len(net.servers.names)
     met = [int(each.number[0] - net.jobs.first[net.owner[each.number[0]]]) if len(each.number) else 0 for each in net.traffic]
     leaving, bulks = np.full(count + 1, net.scv), np.ones(count + 1)
     found: dict[int, Law | None] = {}
+    offered: dict[int, Offered] = {}
     for number in np.argsort(met, kind="stable").tolist():
         visits = max(float(net.routes[:, number].sum()), 1.0)
         onward = net.routes[:, number] / np.maximum(np.append(net.routes[:-1].sum(axis=0) + net.routes[-1], len(net.answered)), 1.0)
@@ -240,10 +246,11 @@ def _laws(net: Network, rate: float, turns: list[float]) -> list[Law | None]:
         shares = net.routes[:, number] / visits
         scv = float((shares * (onward * leaving + 1 - onward)).sum())
         bulk = float(1 + (shares * onward * (bulks - 1)).sum())
-        found[number] = _law(net, number, Offered(rate, scv, bulk, net.horizon), turns[number])
+        offered[number] = Offered(rate, scv, bulk, net.horizon)
+        found[number] = law_of(net, number, offered[number], turns[number])
         if (law := found[number]) is not None:
             leaving[number], bulks[number] = _departures(law, scv)
-    return [found[number] for number in range(count)]
+    return [found[number] for number in range(count)], [offered[number] for number in range(count)]
 
 
 def _departures(law: Law, scv: float) -> tuple[float, float]:
@@ -262,22 +269,29 @@ def _through(scv: float, rho: float, places: float) -> float:
     return float(1 + (1 - load**2) * (scv - 1) + load**2 / np.sqrt(places) * (0.2 - 1))
 
 
-def _law(net: Network, number: int, offered: Offered, turn: float = 1.0) -> Law | None:
+def law_of(net: Network, number: int, offered: Offered, turn: float = 1.0) -> Law | None:
     """The law of one server; ``offered``: requests, ``turn``: how many times as long its steps take on a device that it shares."""
     each, servers = net.traffic[number], net.servers
     if not len(each.number):
         return None
-    came = offered.rate * len(each.number) / max(len(net.answered), 1)
-    volley, mean = float(each.epoch.size.mean()), len(each.number) / len(np.unique(each.epoch.number))
-    grouped = offered._replace(rate=came, scv=max((offered.scv - 1) * mean + 1, 0.0), volley=volley)
+    grouped = visiting(net, number, offered)
     work, other = net.jobs.work[each.number], number - len(servers.engines)
     if other >= len(servers.stations):
         batcher = servers.batchers[other - len(servers.stations)]
         slower = batcher._replace(time=batcher.time * turn, work_time=batcher.work_time * turn)
-        return batcher_law(slower, work, each, offered._replace(rate=came, volley=mean))
+        mean = len(each.number) / len(np.unique(each.epoch.number))
+        return batcher_law(slower, work, each, offered._replace(rate=grouped.rate, volley=mean))
     if other >= 0:
         return station_law(servers.stations[other], work, grouped, _left(net, other, offered.rate))
     return engine_law(servers.engines[number], slowed(servers.costs[number], turn), net.jobs, each, grouped, net.holds[number])
+
+
+def visiting(net: Network, number: int, offered: Offered) -> Offered:
+    """The visits that requests ``offered`` pay to a server: as many as they are, in the volleys in which they come."""
+    each = net.traffic[number]
+    came = offered.rate * len(each.number) / max(len(net.answered), 1)
+    volley, mean = float(each.epoch.size.mean()), len(each.number) / len(np.unique(each.epoch.number))
+    return offered._replace(rate=came, scv=max((offered.scv - 1) * mean + 1, 0.0), volley=volley)
 
 
 def _left(net: Network, station: int, rate: float) -> tuple[float, float]:
@@ -300,9 +314,9 @@ def walk_of(net: Network, known: list[Law | None], *, luck: bool = False) -> tup
         if law is None:
             times.append(None)
             continue
-        each, found = net.visits[number], _times(net, number, law, luck)
+        each = net.visits[number]
+        entrance[each.number], found = stays(net, number, law, luck=luck)
         times.append(found)
-        entrance[each.number] = found.entrance + each.line + _waits(net, number, law, luck)
         message[each.number], first[each.number], whole[each.number] = found.message, found.first, found.whole
 
     def served(visits: Ints, ready: Floats) -> tuple[Floats, Floats]:
@@ -316,6 +330,12 @@ def walk_of(net: Network, known: list[Law | None], *, luck: bool = False) -> tup
     np.minimum.at(cut, net.cancels.edge_to[edges[cancels]], ready[source[cancels]])
     cut[cut >= end] = np.inf
     return Walk(ready, start, start + first, start + message, end, cut), times
+
+
+def stays(net: Network, number: int, law: Law, *, luck: bool = False) -> tuple[Floats, Times]:
+    """Seconds before service and in it of the visits of one server under its law, waits drawn (``luck``) or at their means."""
+    found = _times(net, number, law, luck)
+    return found.entrance + net.visits[number].line + _waits(net, number, law, luck), found
 
 
 def _times(net: Network, number: int, law: Law, luck: bool) -> Times:

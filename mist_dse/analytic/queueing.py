@@ -71,10 +71,16 @@ def horizon_wait(service: Service, ca2: Floats, horizon: float) -> Floats:
     return (2 / 3) * np.sqrt(2 * service.rate * service.m1**2 * (ca2 + service.scv) * horizon / math.pi)
 
 
-def _capped(wait: Floats, limit: Floats) -> Floats:
+def capped(wait: Floats, limit: Floats) -> Floats:
+    """A stationary wait within what a finite horizon lets build up: the harmonic sum of both."""
     if not np.isfinite(limit).all():
         return wait
     return wait * limit / np.maximum(wait + limit, 1e-300)
+
+
+def fitting(amount: Floats, room: Floats) -> Floats:
+    """Mean of the smaller of ``room`` and an exponential amount with this mean."""
+    return np.asarray(amount * -np.expm1(-room / np.maximum(amount, 1e-12)))
 
 
 def single_wait(service: Service, ca2: Floats, horizon: float) -> Wait:
@@ -89,7 +95,7 @@ def single_wait(service: Service, ca2: Floats, horizon: float) -> Wait:
     """
     rho, cs2 = service.rho, service.scv
     factor = klb_factor(rho, ca2, cs2) * (ca2 + cs2) / (1 + cs2)
-    mean = _capped(factor * service.rate * service.m2 / (2 * (1 - rho)), horizon_wait(service, ca2, horizon))
+    mean = capped(factor * service.rate * service.m2 / (2 * (1 - rho)), horizon_wait(service, ca2, horizon))
     odds = 2 * mean / np.maximum(service.m1 * (1 + cs2), 1e-300)
     second = 2 * mean**2 + mean * 2 * service.m3 / (3 * np.maximum(service.m2, 1e-300))
     return Wait(mean, second, odds / (1 + odds))
@@ -101,7 +107,7 @@ def many_wait(service: Service, ca2: Floats, servers: Floats, horizon: float) ->
     rho, cs2 = each.rho, each.scv
     positive = rho ** (np.sqrt(2 * (servers + 1)) - 1)
     mean = klb_factor(rho, ca2, cs2) * 0.5 * (ca2 + cs2) * service.m1 * positive / (servers * (1 - rho))
-    mean = _capped(mean, horizon_wait(service, ca2, horizon) / servers)
+    mean = capped(mean, horizon_wait(service, ca2, horizon) / servers)
     conditional = mean / np.maximum(positive, 1e-12)
     return Wait(mean, 2 * conditional * mean, positive)
 

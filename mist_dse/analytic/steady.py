@@ -44,7 +44,7 @@ class _Design(NamedTuple):
 
 def steady(servers: Servers, jobs: Jobs, requests: Requests) -> SteadyResult:
     """Figures of one design at the realised rate, or at the rate that a closed loop settles at."""
-    if not _in_pairs(servers, jobs):
+    if not in_pairs(servers, jobs):
         return network_steady(servers, jobs, requests)
     design = _design(servers, spared(servers, jobs, any_order=False), requests)
     rejected = int(rejected_requests(servers, jobs).sum())
@@ -72,7 +72,7 @@ def _row(
     return server_row(asked, utilisation=asked.get("rate", 0.0), wait=wait)
 
 
-def _in_pairs(servers: Servers, jobs: Jobs) -> bool:
+def in_pairs(servers: Servers, jobs: Jobs) -> bool:
     """Whether requests visit one engine pool once, or one that hands its KV through stations to a second: the cases of `combine`."""
     owner, engine = request_of_visit(jobs), jobs.server < len(servers.engines)
     first = np.zeros(len(jobs.server), bool)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mist_dse.rows import Floats, Ints, Jobs, Requests
+from mist_dse.rows import RANDOM, Engine, Floats, Ints, Jobs, Requests
 
 BINS = 32
 
@@ -53,6 +53,26 @@ class Traffic(NamedTuple):
         weight = self.steps.sum()
         prompt = self.fresh + self.start
         return float((self.steps * (prompt + 0.5 * (self.steps + 1))).sum() / weight) if weight > 0 else 0.0
+
+    @property
+    def overlap(self) -> float:
+        """E[min(D, D')] / E[D] of two visits' decode steps: share of a stay for which another one that began with it is there too."""
+        ranked = np.sort(self.steps)
+        count = len(ranked)
+        weight = (2 * (count - np.arange(count)) - 1) / count**2
+        return float((weight * ranked).sum() / ranked.mean()) if ranked.size and ranked.mean() > 0 else 1.0
+
+    @property
+    def fading(self) -> float:
+        """E|R - R'| of what is left of two visits' decode steps at random times."""
+        ranked = np.sort(self.steps)
+        if not ranked.size or ranked[-1] <= 0:
+            return 0.0
+        width = np.diff(ranked, prepend=0.0)
+        tail = (len(ranked) - np.arange(len(ranked))) / len(ranked) * width
+        left = np.append(np.cumsum(tail[::-1])[::-1], 0.0) / ranked.mean()
+        high, low = left[:-1], left[1:]
+        return float((width * (high + low - 2 * (high**2 + high * low + low**2) / 3)).sum())
 
     def binned(self, values: Floats) -> Floats:
         """Bin means of a value per visit."""
@@ -111,6 +131,14 @@ def gaps_per_step(jobs: Jobs, requests: Requests) -> Floats:
     steps = np.bincount(owner, weights=jobs.emit * (jobs.answers > 0), minlength=len(jobs.first) - 1) - 1
     gaps = requests.output_tokens - 1.0
     return np.asarray(np.where((steps > 0) & (gaps > 0), gaps / np.maximum(steps, 1), 1.0)[owner])
+
+
+def arrival_scv(engine: Engine, scv: float, servers: Floats) -> Floats:
+    """Squared coefficient of variation of the gaps at each of ``servers`` servers that one stream is split over.
+
+    In turn, every k-th arrival: scv / k. By independent draws, a geometric sum of gaps: 1 + (scv - 1) / k (Kuehn 1979).
+    """
+    return np.asarray(1 + (scv - 1) / servers if engine.router == RANDOM else scv / servers)
 
 
 def realised_span(requests: Requests) -> float:

@@ -19,6 +19,9 @@ VERBS = {
     "simulate": "replay a workload through one design, request by request",
     "validate": "predicted against measured, by slice, beside the peer; data=FILE takes your own measurements",
     "calibrate": "measured kernels, measured serving or a serving log -> coefficients or an engine profile, with the fit's error",
+    "robustness": "a run folder -> the share of draws of prices, predictions, load and seeds in which each design stays on its front",
+    "sensitivity": "which variables of a space move its front, on the screen and in a run",
+    "diff": "what differs between two run folders: what was asked, designs, metrics, fronts and why",
     "report": "a run folder -> one self-contained report.html and front.csv",
     "list": "what the catalogue holds, with units and sources",
 }
@@ -27,8 +30,8 @@ VERBS = {
 PLANNED = ("export",)
 """Verbs that are promised and that this version does not have."""
 
-BARE = {"report": "run", "list": "what"}
-"""The key that a word without ``=`` is the value of."""
+BARE = {"report": "run", "list": "what", "robustness": "run", "sensitivity": "run", "diff": ("a", "b")}
+"""The key that a word without ``=`` is the value of; of several, in their order."""
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from mist_dse.specs.design import Design
 from mist_dse.specs.evaluation import Evaluation
 from mist_dse.specs.workload import Workload
-from mist_dse.validate.kinds import kind_of, regime_of
-from mist_dse.validate.residuals import COVERAGE, Interval, Subject, grade_of, packaged
+from mist_dse.validate.residuals import COVERAGE, Interval, Subject, packaged
+from mist_dse.validate.subjects import is_chat, subject_of
 
 LATENCIES = ("ttft", "tpot", "e2e")
 STATISTICS = ("mean", "p50", "p90", "p99")
@@ -27,7 +27,7 @@ class PredictionInterval(NamedTuple):
 def prediction_interval(result: Evaluation, design: Design, workload: Workload) -> PredictionInterval | None:
     """The interval of each latency of a simulated evaluation; None for other fidelities, whose residuals nobody has measured, and for
     pipelines of more than prefill and decode, which nobody has measured either."""
-    if result.fidelity != "simulated" or not result.provenance or not _is_chat(design):
+    if result.fidelity != "simulated" or not result.provenance or not is_chat(design):
         return None
     about = subject(result, design, workload)
     overloaded = any(item.kind == "saturated" for item in result.violations)
@@ -42,18 +42,9 @@ def prediction_interval(result: Evaluation, design: Design, workload: Workload) 
     return PredictionInterval(ends, {name: basis_text(found, about) for name, found in known.items()}) if ends else None
 
 
-def _is_chat(design: Design) -> bool:
-    """Whether a request is one prompt and one answer."""
-    return [stage.kind for stage in design.pipeline.stages] == ["prefill", "decode"]
-
-
 def subject(result: Evaluation, design: Design, workload: Workload) -> Subject:
-    """The design in the terms of residual groups: the engine, accelerator and model of the pool that decodes."""
-    pool = design.pools[-1]
-    kind, several = kind_of(pool.model), len(design.pools) > 1
-    regime = regime_of(kind, _at_once(result, workload), attention_dp=pool.parallelism.dp > 1, disaggregated=several)
-    family = pool.engine.family or pool.engine.name
-    return Subject(family, pool.accelerator.name, kind, regime, grade_of(result.provenance["pools"]), not pool.engine.accelerators)
+    """The design of an evaluation in the terms of residual groups."""
+    return subject_of(design, workload, result.metrics, result.provenance["pools"])
 
 
 def basis_text(found: Interval, about: Subject) -> str:
@@ -69,14 +60,6 @@ def basis_text(found: Interval, about: Subject) -> str:
         else ""
     )
     return f"{COVERAGE:.0%} of {found.rows} held-out rows: {found.group}{wider}"
-
-
-def _at_once(result: Evaluation, workload: Workload) -> float:
-    """Requests in the system: the clients of a closed loop, else by Little's law."""
-    if workload.arrivals.kind == "closed" and workload.arrivals.clients:
-        return float(workload.arrivals.clients)
-    rate, time = result.metrics.get("throughput_rps"), result.metrics.get("e2e_mean")
-    return rate * time if rate and time else 0.0
 
 
 def with_intervals(fields: Mapping[str, Any], found: PredictionInterval | None) -> dict[str, Any]:

@@ -13,9 +13,11 @@ TERMINAL_PERIOD, LINE_PERIOD = 0.2, 5.0
 
 
 class ProgressLine:
-    """A callable that says how far a search is, at most once per period."""
+    """A callable that says how far a search is, at most once per period, and ``first`` of all what it is over."""
 
-    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic, *,
+                 first: Callable[[], str] | None = None) -> None:  # fmt: skip
+        self.first = first
         self.stream = sys.stderr if stream is None else stream
         self.clock = clock
         self.terminal = self.stream.isatty()
@@ -24,6 +26,9 @@ class ProgressLine:
 
     def __call__(self, state: Progress) -> None:
         """Say ``state``, unless something was said just before."""
+        if self.first is not None:
+            self.stream.write(self.first() + "\n")
+            self.first = None
         now = self.clock()
         if now - self.said < (TERMINAL_PERIOD if self.terminal else LINE_PERIOD):
             return

@@ -37,8 +37,10 @@ class Words(NamedTuple):
     completion: str | None = None
 
 
-def command_line(words: Sequence[str], *, bare: str | None = None) -> Words:
-    """Flags and rewritten overrides of ``words``; a word without ``=`` is the value of the key ``bare``, where the verb has one."""
+def command_line(words: Sequence[str], *, bare: str | Sequence[str] | None = None) -> Words:
+    """Flags and rewritten overrides of ``words``; a word without ``=`` is the value of the key ``bare``, where the verb has one, or of
+    the next of several (the last takes all that are left)."""
+    keys = [bare] if isinstance(bare, str) else list(bare or ())
     flags: dict[str, str] = {}
     overrides: list[str] = []
     rest = list(words)
@@ -47,8 +49,9 @@ def command_line(words: Sequence[str], *, bare: str | None = None) -> Words:
         if word.startswith("-"):
             name, value = _flag(word, rest)
             flags[name] = value
-        elif "=" not in word and not word.startswith("~") and bare is not None:
-            overrides.append(f"{bare}={quoted(word)}")
+        elif "=" not in word and not word.startswith("~") and keys:
+            overrides.append(f"{keys[0]}={quoted(word)}")
+            keys = keys[1:] or keys
         else:
             overrides.append(override(word))
     return Words(tuple(overrides), help="help" in flags, cfg=flags.get("cfg"), config_dir=flags.get("config-dir"),

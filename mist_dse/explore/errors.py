@@ -13,5 +13,13 @@ class LargeSpaceError(SpaceError):
     """A space has too many designs to enumerate: search it without a screen."""
 
 
+class UnscreenableError(SpaceError):
+    """Designs of this space cannot be screened, though they can be searched without a screen."""
+
+
 class StoreError(ValueError):
     """A run folder cannot be used."""
+
+
+class ExecutorError(ValueError):
+    """Workers that were asked for cannot be had, or are gone."""

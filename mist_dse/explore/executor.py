@@ -1,34 +1,86 @@
-"""Executors: run one function over chunks of work, here or in worker processes, and hand each result over as it is ready.
+"""Executors by name: serial here, loky on this machine's cores, dask on a cluster; the same results from each.
 
-An executor is called as ``execute(f, chunks)`` and yields ``(chunk number, result)`` in the order of completion. Chunks
-should take 0.2 to 2 s. A chunk whose worker dies (out of memory, killed) is run once more, alone; if the worker dies
-again the chunk is yielded as `Lost`.
+An executor is called as ``execute(f, chunks)`` and yields ``(chunk number, result)`` in the order of completion, or it opens
+a session to which chunks are added as they come. Chunks should take 0.2 to 2 s. What happens to a worker is `crew`'s matter.
 """
 
-import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 from mist_dse.catalog_errors import nearest
+from mist_dse.explore.cluster import Cluster, connected
+from mist_dse.explore.crew import Crew, Executor, InLine, Lost, Session
 from mist_dse.explore.errors import SpaceError
+from mist_dse.explore.processes import Processes, handed_out, interrupts_held, loaded, pool
 
-EXECUTORS = ("serial", "loky")
-LATER = {"dask": "the dask executor comes with the extra 'dask' of a later release"}
+__all__ = ["EXECUTORS", "Execute", "Executor", "Lost", "Session", "Setting", "executor", "serial", "setting", "warming"]
 
-Execute = Callable[[Callable[[Any], Any], Sequence[Any]], Generator[tuple[int, Any], None, None]]
+EXECUTORS = ("serial", "loky", "dask")
+
+Execute = Executor
 """``(f, chunks)`` -> (chunk number, result) as they complete."""
 
+serial: Executor = InLine()
+"""One chunk after the other, in this process."""
 
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A chunk that killed its worker twice."""
 
-    reason: str
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Which executor: ``workers`` None = all cores (dask: of its own cluster); ``timeout``: processor seconds that a chunk may
+    take, None = `crew.Crew.limit`; ``scheduler`` and ``scheduler_file`` of a Dask cluster that runs; ``retry``: try again on resume what an
+    earlier run set aside."""
+
+    name: str = "loky"
+    workers: int | None = None
+    timeout: float | None = None
+    scheduler: str | None = None
+    scheduler_file: str | None = None
+    retry: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name not in EXECUTORS:
+            raise SpaceError(f"executor: there is no executor {self.name!r}; {nearest(self.name, EXECUTORS)}")
+        if self.workers is not None and (isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1):
+            raise SpaceError(f"executor: workers is {self.workers!r}, expected an integer >= 1 or null for all cores")
+        timed = self.timeout is None or (isinstance(self.timeout, int | float) and not isinstance(self.timeout, bool))
+        if not timed or (self.timeout is not None and not 1 <= self.timeout < math.inf):
+            raise SpaceError(f"executor: timeout is {self.timeout!r}, expected seconds >= 1, or null to take it from what chunks take")
+        if not isinstance(self.retry, bool):
+            raise SpaceError(f"executor: retry is {self.retry!r}, expected true or false")
+        for name in ("scheduler", "scheduler_file"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or self.name != "dask"):
+                raise SpaceError(f"executor: {name} is {value!r}: it is a text, and of the executor dask alone")
+        if self.scheduler and self.scheduler_file:
+            raise SpaceError(f"executor: scheduler is {self.scheduler!r} and scheduler_file {self.scheduler_file!r}: give one of them")
+
+    @property
+    def count(self) -> int:
+        """Workers asked for on this machine."""
+        return 1 if self.name == "serial" else self.workers or _cores()
+
+
+def setting(spec: str | Mapping[str, Any] | None) -> Setting:
+    """The executor of a name, or of a mapping with the fields of `Setting`; ``SpaceError`` in one line."""
+    options = {"name": spec} if isinstance(spec, str) else dict(spec or {})
+    known = [item.name for item in fields(Setting)]
+    for name in options:
+        if name not in known:
+            raise SpaceError(f"executor: there is no option {name!r}; {nearest(name, known)}")
+    return Setting(**options)
+
+
+def executor(spec: str | Mapping[str, Any] | None) -> tuple[Executor, int]:
+    """The executor of `setting` and its number of workers; those of loky and dask stay warm between calls."""
+    asked = setting(spec)
+    if asked.name == "dask":
+        staff = _cluster(asked)
+        return Crew(staff, asked.timeout), staff.count
+    return (serial, 1) if asked.count == 1 else (Crew(Processes(asked.count), asked.timeout), asked.count)
 
 
 @contextmanager
@@ -38,24 +90,21 @@ def warming(spec: str | Mapping[str, Any] | None, work: Callable[[], Any]) -> It
     One worker alone does ``work``, so that what it compiles and caches is compiled once; the others meanwhile load their
     libraries. A body that fails ends the workers at once: a compilation under way would hold up the exit.
     """
-    count = executor(spec)[1]
-    if count == 1:
+    asked = setting(spec)
+    if asked.name == "dask":
+        staff = _cluster(asked)
+        yield lambda: staff.warm(work)
+        return
+    if asked.count == 1:
         yield lambda: None
         return
-    pool, started = _warm_pool(work, count)
+    workers, started = _warm_pool(work, asked.count)
     try:
         yield lambda: _finished(started)
     except BaseException:
-        _handed_out(started)
-        pool.shutdown(wait=True, kill_workers=True)
+        handed_out(started)
+        workers.shutdown(wait=True, kill_workers=True)
         raise
-
-
-def _handed_out(futures: Sequence[Any]) -> None:
-    """Wait a moment until workers have been given everything: loky cannot be stopped cleanly before."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and not all(future.running() or future.done() for future in futures):
-        time.sleep(0.01)
 
 
 def _finished(futures: Sequence[Any]) -> None:
@@ -65,108 +114,22 @@ def _finished(futures: Sequence[Any]) -> None:
 
 
 def _warm_pool(work: Callable[[], Any], workers: int) -> tuple[Any, list[Any]]:
-    with _interrupts_held():
-        pool = _pool(workers)
-        return pool, [pool.submit(work), *(pool.submit(_loaded) for _ in range(workers - 1))]
+    with interrupts_held():
+        started = pool(workers)
+        return started, [started.submit(work), *(started.submit(loaded) for _ in range(workers - 1))]
 
 
-def _loaded() -> None:
-    """The imports that a worker needs, without a compilation."""
-    import mist_dse.evaluation
-    import mist_dse.sim  # noqa: F401
+def _cluster(asked: Setting) -> Cluster:
+    """The cluster of a setting, connected once and kept while it lives."""
+    place = {"workers": asked.count, "scheduler": asked.scheduler, "scheduler_file": asked.scheduler_file}
+    found = _connected(**place)
+    if found.client.status == "running":
+        return found
+    _connected.cache_clear()
+    return _connected(**place)
 
 
-def _pool(workers: int) -> Any:
-    from joblib.externals.loky import get_reusable_executor
-
-    return get_reusable_executor(max_workers=workers, timeout=300, initializer=_join)
-
-
-def executor(spec: str | Mapping[str, Any] | None) -> tuple[Execute, int]:
-    """The executor of a name, or of ``{name, workers}``, and its number of workers (None: all cores)."""
-    options = {"name": spec} if isinstance(spec, str) else dict(spec or {"name": "loky"})
-    name, workers = options.pop("name", "loky"), options.pop("workers", None)
-    if options:
-        raise SpaceError(f"executor: there is no option {next(iter(options))!r}; {nearest(next(iter(options)), ('name', 'workers'))}")
-    if name not in EXECUTORS:
-        raise SpaceError(f"executor: {LATER.get(name) or f'there is no executor {name!r}'}; {nearest(name, EXECUTORS)}")
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise SpaceError(f"executor: workers is {workers!r}, expected an integer >= 1 or null for all cores")
-    count = 1 if name == "serial" else workers or _cores()
-    return (serial, 1) if count == 1 else (lambda work, chunks: loky(work, chunks, workers=count), count)
-
-
-def serial(work: Callable[[Any], Any], chunks: Sequence[Any]) -> Generator[tuple[int, Any], None, None]:
-    """One chunk after the other, in this process."""
-    for number, chunk in enumerate(chunks):
-        yield number, work(chunk)
-
-
-def loky(work: Callable[[Any], Any], chunks: Sequence[Any], *, workers: int) -> Generator[tuple[int, Any], None, None]:
-    """Chunks in ``workers`` processes that stay warm between calls; an interrupt ends them at once and silently."""
-    from joblib.externals.loky.process_executor import BrokenProcessPool
-
-    waiting = dict(enumerate(chunks))
-    try:
-        for number, result in _parallel(work, dict(waiting), workers):
-            del waiting[number]
-            yield number, result
-    except BrokenProcessPool:
-        for number, chunk in waiting.items():
-            try:
-                yield from _parallel(work, {number: chunk}, workers)
-            except BrokenProcessPool as error:
-                yield number, Lost(str(error).splitlines()[0])
-
-
-def _parallel(work: Callable[[Any], Any], chunks: Mapping[int, Any], workers: int) -> Generator[tuple[int, Any], None, None]:
-    from joblib.externals.loky import wait
-
-    left, pool = list(chunks.items()), None
-    running: dict[Any, int] = {}
-    try:
-        while left or running:
-            with _interrupts_held():  # Ctrl-C in a terminal tells the whole group: it is for the parent alone
-                pool = _pool(workers)
-                while left and len(running) < 2 * workers:  # loky cannot be stopped cleanly with work that it has not handed out
-                    number, chunk = left.pop(0)
-                    running[pool.submit(work, chunk)] = number
-            for future in wait(running, return_when="FIRST_COMPLETED").done:
-                yield running.pop(future), future.result()
-    except (KeyboardInterrupt, GeneratorExit):
-        if pool is not None and running:
-            pool.shutdown(wait=True, kill_workers=True)
-        raise
-
-
-def _join() -> None:
-    """A worker starts: interrupts are its parent's business, and it does not outlive a parent that is killed."""
-    _ignore_interrupts()
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits until the end; processes started meanwhile never hear of it (their mask is inherited)."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+_connected = lru_cache(maxsize=1)(connected)
 
 
 def _cores() -> int:

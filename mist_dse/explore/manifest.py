@@ -48,7 +48,7 @@ def head(space: Space, workload: Workload, search: Search, hashes: Mapping[str, 
 
 def resolved(space: Space, workload: Workload, search: Search) -> dict[str, Any]:
     """What a library call was asked, as plain data."""
-    vary = {item.path: "divisors" if item.divisors else list(item.values) for item in space.variables}
+    vary = {item.path: item.plain for item in space.variables}
     return {
         "space": {
             "name": space.name,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, TypedDict
 
 from mist_dse.catalog import Catalog
@@ -10,8 +11,10 @@ from mist_dse.catalog_errors import nearest
 from mist_dse.explore.errors import SpaceError
 from mist_dse.specs.hardware import PriceBook
 
-SAMPLER_KEYS = ("name", "options", "batch", "share", "fronts", "least", "alarm")
-"""Keys of a search configuration: options of Optuna's sampler, designs proposed at a time, the stopping rule, random share."""
+SAMPLER_KEYS = ("name", "options", "batch", "share", "fronts", "least", "alarm", "refit", "certify", "fidelities", "warm_start")
+"""Keys of a search configuration: options of Optuna's sampler, designs proposed at a time, the stopping rule, random share, whether
+the order may be corrected, the epsilon at which the front is to be certified, shares of the requests of successive runs, another run's
+folder to start from."""
 
 
 class Options(TypedDict, total=False):
@@ -34,8 +37,8 @@ class Options(TypedDict, total=False):
 class Search:
     """How to search.
 
-    ``objectives`` and ``constraints`` None: the space's own. ``sampler``: screen, nsga2, tpe, random, or a mapping with the
-    keys `SAMPLER_KEYS`. ``executor``: serial, loky, or ``{name, workers}``. ``evaluations`` and ``seconds`` are budgets,
+    ``objectives`` and ``constraints`` None: the space's own. ``sampler``: screen, or a name of `optuna_samplers.OTHERS`, or a mapping
+    with the keys `SAMPLER_KEYS`. ``executor``: serial, loky, or ``{name, workers}``. ``evaluations`` and ``seconds`` are budgets,
     ``seed`` is the sampler's; ``resolved`` and ``command`` are recorded as they are.
     """
 
@@ -83,6 +86,13 @@ def _texts(value: object) -> bool:
     return value is None or (isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(item, str) for item in value))
 
 
+def _shares(value: object) -> bool:
+    listed = isinstance(value, Sequence) and not isinstance(value, str) and 1 <= len(value) <= 2
+    return (
+        isinstance(value, Sequence) and listed and all(map(_number, value)) and value[-1] == 1 and all(0 < each < 1 for each in value[:-1])
+    )
+
+
 _Check = tuple[Callable[[Any], bool], str]
 """Whether a value fits, and in words what does."""
 
@@ -109,4 +119,8 @@ _SAMPLER_OPTIONS: Mapping[str, _Check] = {
     "fronts": (lambda value: _number(value) and 0 <= value < float("inf"), "a number >= 0"),
     "least": (lambda value: _whole(value, 1), "a whole number >= 1"),
     "alarm": (lambda value: _number(value) and 0 <= value < 1, "a number >= 0 and < 1"),
+    "refit": (lambda value: isinstance(value, bool), "true or false"),
+    "certify": (lambda value: value is None or (_number(value) and 0 <= value < 1), "an epsilon >= 0 and < 1 such as 0.02, or null"),
+    "fidelities": (lambda value: _shares(value), "shares of the requests that end with 1, one of them before it at most, such as [0.1, 1]"),
+    "warm_start": (lambda value: value is None or isinstance(value, str | PathLike), "the folder of another run, or null"),
 }

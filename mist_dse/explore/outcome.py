@@ -1,6 +1,6 @@
 """How a search ended: its tables, its front, its counts, and why nothing was feasible where nothing was."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from mist_dse.explore.record import Row
 from mist_dse.explore.screening import ScreenTable
 from mist_dse.explore.store import frame
 from mist_dse.metrics import Objective, parse_limit
-from mist_dse.rows import Ints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,9 +22,16 @@ HEAD = ("design_id", "fidelity", "seed", "feasible", "violation", "violations")
 
 def results_table(rows: Mapping[str, Row], variables: Mapping[str, Mapping[str, Any]], paths: Sequence[str]) -> "pd.DataFrame":
     """One row per simulated design: bookkeeping, its variables (inactive ones empty), then everything measured."""
-    table = frame([_labelled(row, {path: variables[key].get(path) for path in paths}) for key, row in rows.items()])
-    whole = [path for path in paths if path in table and table[path].dtype == float]
-    return table.astype(dict.fromkeys(whole, "Int64"))
+    table = frame(labelled_rows(rows.values(), variables, paths))
+    known = [path for path in paths if path in table]
+    switches = [path for path in known if any(isinstance(values.get(path), bool) for values in variables.values())]
+    whole = [path for path in known if table[path].dtype == float and not (table[path].dropna() % 1).any()]
+    return table.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(switches, "boolean"))
+
+
+def labelled_rows(rows: Iterable[Row], variables: Mapping[str, Mapping[str, Any]], paths: Sequence[str]) -> list[Row]:
+    """Rows with the variables of their designs, inactive ones None."""
+    return [_labelled(row, {path: variables[row["design_id"]].get(path) for path in paths}) for row in rows]
 
 
 def _labelled(row: Row, values: Mapping[str, Any]) -> Row:
@@ -40,28 +46,6 @@ def front_table(results: "pd.DataFrame", objectives: Sequence[Objective]) -> "pd
     points = minimised({goal.metric: results[goal.metric] for goal in objectives}, objectives, logarithmic=False)
     points[~results["feasible"].to_numpy(dtype=bool)] = np.nan
     return results[front_mask(points)].sort_values(objectives[0].metric, kind="stable").reset_index(drop=True)
-
-
-def random_hits(screened: ScreenTable, drawn: Ints, front: Sequence[Mapping[str, Any]]) -> int:
-    """Randomly drawn designs that ended on the front: more than the odd one says that the screen is wrong."""
-    members = [named(values) for values in front]
-    return sum(named(screened.table.values(int(index))) in members for index in drawn)
-
-
-def screen_counts(screened: ScreenTable | None) -> dict[str, Any]:
-    """What the manifest says of the space: its designs, the grid they stem from, those screened and what the screen thought of them."""
-    if screened is None:
-        return {"designs_in_space": None, "grid": None, "screened": 0, "screened_feasible": None, "pools_refused": []}
-    fits = np.isfinite(screened.demand)
-    return {
-        "designs_in_space": len(screened.table),
-        "grid": screened.table.grid,
-        "screened": len(screened),
-        "screened_fits": int(fits.sum()),
-        "screened_saturated": int((screened.demand >= 1).sum()),
-        "screened_feasible": int(screened.feasible.sum()),
-        "pools_refused": [reason.constraint for reason in screened.refused],
-    }
 
 
 def nothing_feasible(screened: ScreenTable, constraints: Sequence[str]) -> str:

@@ -1,32 +1,32 @@
 """Every variant of one pool at fidelity steady: tables lowered once per kind of engine, figures once per variant.
 
 Variants that differ only in replicas, ``max_num_seqs`` or ``max_num_batched_tokens`` share one lowering, that of the largest
-limits, whose tables cover the smaller ones. Variants whose demand lies in `BAND` are uncertain: their latencies are those
-at `EASED` of the load, so that an error of the screen near saturation does not hide a design.
+limits, whose tables cover the smaller ones. Their demand is that of the one demand function, and it comes first: a variant beyond `BAND`
+is dropped before any latency is worked out. Variants in `BAND` are uncertain: their latencies are those at `EASED` of the load, so that
+an error of the screen near saturation does not hide a design.
 """
 
 import math
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mist_dse.analytic import PoolSteady, Spread, Traffic, engine_traffic, pool_steady
+from mist_dse.analytic import PoolSteady, Spread, Traffic, pool_demand, pool_steady
+from mist_dse.analytic.demand import routing_skew
 from mist_dse.analytic.pool import Variants as Arrays
-from mist_dse.analytic.traffic import realised_rate, realised_scv, realised_span
 from mist_dse.explore.amounts import pool_usd_per_hour
+from mist_dse.explore.scene import Asked, Scene
 from mist_dse.explore.table import Variants
 from mist_dse.perf.capacity import kv_blocks
-from mist_dse.perf.load import kv_bytes_of_prompt
-from mist_dse.perf.network import fabric
-from mist_dse.rows import Engine, Floats, Requests, StepCost
+from mist_dse.rows import HEAVY_LIGHT, Engine, Floats, Ints, Jobs, Load, Requests, StepCost
 from mist_dse.specs.design import Pool
 from mist_dse.specs.evaluation import Infeasible
 from mist_dse.specs.hardware import PriceBook, Topology
-from mist_dse.stages import context_lag, decode_steps, lower_pool
+from mist_dse.stages import context_lag
+from mist_dse.stages.pool import PoolRow
 
 BAND = (0.95, 1.15)
 """Demand in which a pool is uncertain."""
@@ -35,75 +35,117 @@ EASED = 0.95
 """Share of the load at which uncertain pools are screened."""
 
 
+class Kind(NamedTuple):
+    """Variants ``rows`` of one kind of engine: what they share, and the arrays of what differs."""
+
+    rows: Ints
+    core: Pool
+    cost: StepCost
+    load: Load
+    engine: Engine
+    arrays: Arrays
+
+    def at(self, chosen: Ints) -> "Kind":
+        """Some of the variants."""
+        return self._replace(rows=self.rows[chosen], arrays=Arrays(*(value[chosen] for value in self.arrays)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolScreen:
-    """Figures of every variant v of one pool; ``fits`` [v]: it could be lowered.
+    """Every variant v of one pool. ``kinds``: those that can be lowered; ``demand`` [v]: highest of all resources, nan for the others;
+    ``refused``: why they cannot; ``steady``: figures of variants up to `BAND`, None where the pool's time depends on other servers."""
 
-    ``reach`` [v, level], ``share`` [v, level]: B/s that one engine's devices send, and all together, over each nested link of
-    the topology, with its ``latency`` and the devices ``sizes`` that it joins; ``kind`` [v]: a code of the accelerator.
-    """
-
-    steady: PoolSteady
-    fits: NDArray[np.bool_]
+    kinds: tuple[Kind, ...]
+    demand: Floats
     usd_per_hour: Floats
     devices: Floats
-    reach: Floats
-    share: Floats
-    latency: Floats
-    sizes: Floats
-    kind: Floats
     refused: tuple[Infeasible, ...]
+    steady: PoolSteady | None = None
 
 
-def pool_screen(pool: Variants, topology: Topology, requests: Requests, prices: PriceBook) -> PoolScreen:
-    """The figures of all variants of ``pool`` under ``requests``."""
-    figures: list[tuple[NDArray[np.int64], PoolSteady]] = []
-    refused: list[Infeasible] = []
-    fits = np.zeros(len(pool), dtype=bool)
-    for members, cores in _engines(pool):
-        found = _lowered(pool, members, cores, topology, requests)
+def pool_screen(pool: Variants, scene: Scene, prices: PriceBook, *, latencies: bool = True) -> PoolScreen:
+    """All variants of ``pool`` as ``scene`` uses it."""
+    topology = scene.reference.topology
+    kinds, refused = pool_kinds(pool, topology, scene)
+    demand = np.full(len(pool), np.nan)
+    figures: list[tuple[Ints, PoolSteady]] = []
+    for kind in kinds:
+        found = scene.lowered_with(pool.name, kind.core)
         if isinstance(found, Infeasible):
             refused.append(found)
             continue
-        rows, cost, engine, arrays = found
-        fits[rows] = True
-        figures.append((rows, _eased(cost, engine, pool_traffic(pool.role, pool.cores[cores[0]], requests), arrays)))
-    replicas = pool.replicas.astype(float)
-    links = [_links(core, topology) for core in pool.cores]
-    reach, share, latency, sizes = (np.array([link[part] for link in links])[pool.core] for part in range(4))
+        traffic, visits = scene.traffic(pool.name, found[1], gaps=True)
+        if not len(visits):
+            demand[kind.rows] = 0.0
+            continue
+        demand[kind.rows] = kind_demand(kind, traffic, found[1], visits)
+        if latencies:
+            figures += eased(kind, demand[kind.rows], traffic)
     return PoolScreen(
-        steady=_gathered(figures, len(pool)),
-        fits=fits,
+        kinds=tuple(kinds),
+        demand=demand,
         usd_per_hour=pool_usd_per_hour(pool.cores, pool.core, pool.replicas, prices=prices, node_size=topology.node_size),
-        devices=replicas * np.array([core.parallelism.devices for core in pool.cores])[pool.core],
-        reach=reach, share=share * replicas[:, None], latency=latency, sizes=sizes,
-        kind=np.array([zlib.crc32(core.accelerator.name.encode()) for core in pool.cores], dtype=float)[pool.core],
+        devices=pool.replicas * np.array([float(core.parallelism.devices) for core in pool.cores])[pool.core],
         refused=tuple(refused),
-    )  # fmt: skip
+        steady=_gathered(figures, len(pool)) if latencies else None,
+    )
 
 
-def pool_traffic(role: str, pool: Pool, requests: Requests) -> Traffic:
-    """What a pool of that role is asked, taken from the requests, as `stages` hands it out."""
-    prompt, cached, output = (column.astype(float) for column in (requests.input_tokens, requests.cached_tokens, requests.output_tokens))
-    fresh = prompt - cached
-    common: dict[str, Any] = {"rate": realised_rate(requests), "scv": realised_scv(requests), "horizon": realised_span(requests)}
-    steps, most = decode_steps(requests.output_tokens - 1, pool.speculation).astype(float), prompt + requests.max_tokens
-    if role == "both":
-        return engine_traffic(fresh, steps, start=cached, reserved=most, gaps=output - 1, **common)
-    if role == "prefill":
-        return engine_traffic(fresh, np.zeros_like(output), start=cached, **common)
-    known = pool.engine.first_token_from == "prefill"
-    handed = output > 1 if known else output > 0
-    common["rate"] *= float(handed.mean())
-    taken, gaps = (steps if known else steps + 1)[handed], (output - 1 if known else output)[handed]
-    none = np.zeros_like(taken)
-    return engine_traffic(none, taken, start=prompt[handed], entering=False, reserved=most[handed], gaps=gaps, **common)
+def pool_kinds(pool: Variants, topology: Topology, scene: Scene) -> tuple[list[Kind], list[Infeasible]]:
+    """The kinds of engine of a pool that can be lowered, and why the others cannot."""
+    kinds: list[Kind] = []
+    refused: list[Infeasible] = []
+    for members, cores in _engines(pool):
+        found = _lowered(pool, (members, cores), topology, scene)
+        if isinstance(found, Infeasible):
+            refused.append(found)
+        else:
+            kinds.append(found)
+    return kinds, refused
+
+
+def kind_demand(kind: Kind, traffic: Traffic, jobs: Jobs, visits: Ints) -> Floats:
+    """Highest demand of each variant on any of its resources: `analytic.demand`, for arrays."""
+    rows = pool_demand(kind.cost, kind.load, kind.engine, traffic, kind.arrays)
+    highest = np.max([np.broadcast_to(value, kind.rows.shape) for value in rows.values()], axis=0)
+    if kind.engine.router != HEAVY_LIGHT:
+        return np.asarray(highest)
+    skew = [routing_skew(_with_replicas(kind, int(replicas)), jobs, visits) for replicas in kind.arrays.replicas]
+    return np.asarray(highest * np.array(skew))
+
+
+def eased(kind: Kind, demand: Floats, traffic: Traffic) -> list[tuple[Ints, PoolSteady]]:
+    """Figures of the variants of demand up to `BAND`, those within it at `EASED` of the load."""
+    parts = ((np.flatnonzero(demand < BAND[0]), 1.0), (np.flatnonzero((demand >= BAND[0]) & (demand <= BAND[1])), EASED))
+    found: list[tuple[Ints, PoolSteady]] = []
+    for chosen, share in parts:
+        if chosen.size:
+            some = kind.at(chosen)
+            found.append((some.rows, pool_steady(kind.cost, kind.engine, traffic._replace(rate=traffic.rate * share), some.arrays)))
+    return found
+
+
+def first_fitting(pool: Variants, topology: Topology, requests: Requests, lowering: Any) -> Pool | Infeasible:
+    """A variant that can be lowered, with the fewest replicas that it comes with; or why the nearest cannot."""
+    reason: Infeasible | None = None
+    for members, cores in _engines(pool):
+        found = lowering(pool.cores[cores[0]], topology, role=pool.role, longest=int(requests.input_tokens.max(initial=1)))
+        if not isinstance(found, Infeasible):
+            return pool.pool(int(members[np.argmin(pool.replicas[members])]))
+        reason = reason if reason is not None and reason.margin <= found.margin else found
+    assert reason is not None
+    return reason
 
 
 def longest_sequence(role: str, requests: Requests) -> int:
     """Most tokens that one visit to a pool of that role may come to hold."""
     answer = requests.max_tokens if role != "prefill" else np.ones_like(requests.max_tokens)
     return int((requests.input_tokens + answer).max(initial=1))
+
+
+def _with_replicas(kind: Kind, replicas: int) -> Engine:
+    heavy = round(kind.core.routing.heavy_share * replicas * kind.core.parallelism.dp)
+    return kind.engine._replace(replicas=replicas, heavy_ranks=heavy)
 
 
 def _holds(blocks: Floats, engine: Engine, watermark: float, tokens: int) -> NDArray[np.bool_]:
@@ -117,12 +159,13 @@ def _too_short(pool: Pool, engine: Engine, tokens: int) -> Infeasible:
     return Infeasible(kind="length", constraint=text, margin=max(tokens / engine.max_model_len - 1, 1e-3))
 
 
-def _engines(pool: Variants) -> Iterator[tuple[NDArray[np.int64], list[int]]]:
+def _engines(pool: Variants) -> Iterator[tuple[Ints, list[int]]]:
     """Variants by kind of engine, with the cores of that kind."""
     kinds: dict[Any, list[int]] = {}
     for number, core in enumerate(pool.cores):
         batching = replace(core.batching, max_num_seqs=1, max_num_batched_tokens=1)
-        key = (core.model.name, core.accelerator.name, core.engine, core.parallelism, core.dtypes, batching, core.router, core.speculation)
+        key = (core.model.name, core.accelerator.name, core.engine, core.parallelism, core.dtypes, batching, core.router, core.speculation,
+               core.routing)  # fmt: skip
         kinds.setdefault(key, []).append(number)
     label = np.empty(len(pool.cores), dtype=np.int64)
     for position, cores in enumerate(kinds.values()):
@@ -134,18 +177,14 @@ def _engines(pool: Variants) -> Iterator[tuple[NDArray[np.int64], list[int]]]:
         yield order[ends[position] : ends[position + 1]], cores
 
 
-def _lowered(pool: Variants, members: NDArray[np.int64], cores: Sequence[int], topology: Topology,
-             requests: Requests) -> tuple[NDArray[np.int64], StepCost, Engine, Arrays] | Infeasible:  # fmt: skip
+def _lowered(pool: Variants, kind: tuple[Ints, list[int]], topology: Topology, scene: Scene) -> Kind | Infeasible:
     """The variants of one kind of engine that fit, their shared tables, and what differs between them."""
+    members, cores = kind
     settings = [pool.cores[core] for core in cores]
-    most = replace(
-        settings[0].batching,
-        max_num_seqs=max(core.batching.max_num_seqs for core in settings),
-        max_num_batched_tokens=max(core.batching.max_num_batched_tokens for core in settings),
-    )
-    lag = 0.0 if pool.role == "prefill" else context_lag(requests, settings[0].speculation)
-    longest = int(requests.input_tokens.max(initial=1))
-    row = lower_pool(replace(settings[0], batching=most), topology, role=pool.role, longest=longest, lag=lag)
+    asked = scene.asked[pool.name]
+    most = _largest(settings)
+    lag = 0.0 if asked.role == "prefill" else context_lag(scene.requests, most.speculation)
+    row = scene.pool_row(most, topology, role=asked.role, longest=asked.longest, lag=lag)
     if isinstance(row, Infeasible):
         return row
     values = np.zeros((len(pool.cores), 3))
@@ -153,61 +192,46 @@ def _lowered(pool: Variants, members: NDArray[np.int64], cores: Sequence[int], t
         blocks = kv_blocks(setting)
         room = 0 if isinstance(blocks, Infeasible) else blocks
         values[core] = (setting.batching.max_num_seqs, setting.batching.max_num_batched_tokens, room)
-    members = members[
-        _holds(values[pool.core[members], 2], row.engine, settings[0].engine.watermark, longest_sequence(pool.role, requests))
-    ]
+    return _kept(pool, members, (most, row), values, _longest(scene, pool.name, asked))
+
+
+def _kept(pool: Variants, members: Ints, found: tuple[Pool, PoolRow], values: Floats, longest: int) -> Kind | Infeasible:
+    """The members that can hold the ``longest`` sequence."""
+    most, row = found
+    members = members[_holds(values[pool.core[members], 2], row.engine, most.engine.watermark, longest)]
     if not members.size:
-        return _too_short(settings[0], row.engine, longest_sequence(pool.role, requests))
+        return _too_short(most, row.engine, longest)
     chosen = values[pool.core[members]]
     arrays = Arrays(pool.replicas[members].astype(float), *(chosen[:, column] for column in range(3)))
-    return members, row.cost, row.engine, arrays
+    return Kind(members, most, row.cost, row.load, row.engine, arrays)
 
 
-def _eased(cost: StepCost, engine: Engine, traffic: Traffic, arrays: Arrays) -> PoolSteady:
-    found = pool_steady(cost, engine, traffic, arrays)
-    uncertain = np.flatnonzero((found.demand >= BAND[0]) & (found.demand <= BAND[1]))
-    if not uncertain.size:
-        return found
-    eased = pool_steady(cost, engine, traffic._replace(rate=traffic.rate * EASED), Arrays(*(value[uncertain] for value in arrays)))
-    kept = _placed(found, [(uncertain, eased)])
-    return kept._replace(demand=found.demand)
+def _longest(scene: Scene, name: str, asked: Asked) -> int:
+    jobs = scene.jobs
+    visits = jobs.server == scene.number(name)
+    tokens = jobs.prompt[visits] + (jobs.limit[visits] if asked.role != "prefill" else 1)
+    return int(tokens.max(initial=1))
 
 
-def _gathered(figures: Sequence[tuple[NDArray[np.int64], PoolSteady]], size: int) -> PoolSteady:
-    empty = np.full(size, np.nan)
-    fields: dict[str, Any] = dict.fromkeys(PoolSteady._fields, empty) | dict.fromkeys(("tpot", "first", "decode"), Spread(*(empty,) * 4))
-    return _placed(PoolSteady(**fields), figures)
+def _largest(settings: Sequence[Pool]) -> Pool:
+    """One pool with the largest limits of all."""
+    limits = {name: max(getattr(core.batching, name) for core in settings) for name in ("max_num_seqs", "max_num_batched_tokens")}
+    return replace(settings[0], batching=replace(settings[0].batching, **limits))
 
 
-def _placed(into: PoolSteady, parts: Sequence[tuple[NDArray[np.int64], PoolSteady]]) -> PoolSteady:
-    """A copy of ``into`` with each part written at its rows."""
+def _gathered(figures: Sequence[tuple[Ints, PoolSteady]], size: int) -> PoolSteady:
+    """Figures of all variants of a pool, nan where there are none."""
 
-    def one(name: str) -> Any:
-        whole = getattr(into, name)
-        if isinstance(whole, Spread):
-            return Spread(*(written(whole[level], [(rows, getattr(part, name)[level]) for rows, part in parts]) for level in range(4)))
-        return written(whole, [(rows, getattr(part, name)) for rows, part in parts])
+    def column(values: Sequence[tuple[Ints, Floats]]) -> Floats:
+        whole = np.full(size, np.nan)
+        for rows, value in values:
+            whole[rows] = value
+        return whole
 
-    def written(whole: Floats, pieces: Sequence[tuple[NDArray[np.int64], Floats]]) -> Floats:
-        copy = np.array(whole, dtype=float)
-        for rows, piece in pieces:
-            copy[rows] = piece
-        return copy
+    def field(name: str) -> Any:
+        parts = [(rows, getattr(part, name)) for rows, part in figures]
+        if name in ("tpot", "first", "decode"):
+            return Spread(*(column([(rows, part[level]) for rows, part in parts]) for level in range(4)))
+        return column(parts)
 
-    fields: dict[str, Any] = {name: one(name) for name in PoolSteady._fields}
-    return PoolSteady(**fields)
-
-
-def _links(pool: Pool, topology: Topology) -> tuple[list[float], list[float], list[float], list[float]]:
-    """Per nested link: B/s of one engine, B/s of all its ranks after oversubscription, latency, devices that it joins."""
-    levels = fabric(pool.accelerator, topology)
-    wide = pool.parallelism.tp * pool.parallelism.pp
-    padded = [*levels, *(levels[-1],) * (len(topology.tiers) + 1 - len(levels))]
-    sends = [wide * level.hop.bandwidth for level in padded]
-    together = [one * pool.parallelism.dp / level.shared for one, level in zip(sends, padded, strict=True)]
-    return sends, together, [level.hop.latency for level in padded], [float(level.size) for level in padded]
-
-
-def mean_cache_bytes(pool: Pool, requests: Requests) -> float:
-    """KV bytes that a mean prompt hands over."""
-    return float(requests.input_tokens.mean()) * float(kv_bytes_of_prompt(pool.model, pool.dtypes))
+    return PoolSteady(*(field(name) for name in PoolSteady._fields))

@@ -46,6 +46,11 @@ class Evaluator:
             **_details(evaluation),
         }
 
+    def refusal(self, violation: float, text: str, design_id: str = "") -> Row:
+        """The row of a design that is not evaluated: infeasible by ``violation``, with the reason."""
+        row = verdict((), design_id=design_id, fidelity=self.fidelity, seed=self.workload.seed)
+        return {**row, "feasible": False, "violation": violation, "violations": text}
+
 
 def warm_up(evaluator: Evaluator, base: Design) -> None:
     """Simulate once, so that everything is imported and compiled: ``base``, or the packaged design where that serves nothing."""
@@ -78,6 +83,20 @@ def broken(constraints: Sequence[str], values: Mapping[str, Any], infeasible: bo
             shown = "undefined" if value is None else f"{value:.4g}"
             found.append(Infeasible(kind="constraint", constraint=f"{limit.metric} is {shown}, required {limit}", margin=excess))
     return tuple(found)
+
+
+ASIDE = "set aside: "
+"""How the violations of a design begin that could not be evaluated."""
+
+
+def set_aside(evaluator: Evaluator, design_id: str, reason: str) -> Row:
+    """The row of a design that ended its worker: infeasible, with the reason."""
+    return evaluator.refusal(1.0, f"{ASIDE}{reason}", design_id)
+
+
+def is_aside(row: Mapping[str, Any]) -> bool:
+    """Whether a row is that of a design set aside."""
+    return str(row["violations"]).startswith(ASIDE)
 
 
 def chunk_id(designs: Sequence[str]) -> str:

@@ -11,40 +11,38 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mist_dse.catalog import Catalog
 from mist_dse.catalog_errors import nearest
-from mist_dse.explore.certificate import EPSILONS, Asked, Certificate, certificate, unscreened
-from mist_dse.explore.errors import EmptySpaceError, LargeSpaceError, SpaceError
-from mist_dse.explore.executor import executor, warming
-from mist_dse.explore.goals import minimised, objective
+from mist_dse.explore.bounds import Asked
+from mist_dse.explore.certificate import EPSILONS, Certificate, certificate, unscreened
+from mist_dse.explore.chunks import Chunks
+from mist_dse.explore.errors import SpaceError
+from mist_dse.explore.executor import executor, setting, warming
+from mist_dse.explore.goals import objective
 from mist_dse.explore.manifest import head, identity, resolved
 from mist_dse.explore.options import Options, Search
-from mist_dse.explore.order import ALARM_SHARE, screen_order, with_alarms
-from mist_dse.explore.outcome import front_table, named, nothing_feasible, random_hits, results_table, screen_counts
-from mist_dse.explore.poolscreen import BAND
-from mist_dse.explore.record import Evaluator, Row, warm_up
-from mist_dse.explore.screening import METRICS, ScreenTable, screen
+from mist_dse.explore.outcome import front_table, labelled_rows, results_table
+from mist_dse.explore.plan import Plan, planned, screen_counts
+from mist_dse.explore.rankerror import rank_error
+from mist_dse.explore.record import Evaluator, Row, is_aside, warm_up
 from mist_dse.explore.space import Space
 from mist_dse.explore.stopping import Progress, Stopping
 from mist_dse.explore.store import RunFolder
-from mist_dse.explore.table import DesignTable
+from mist_dse.explore.twins import ClassedEvaluator, Classes, limits
+from mist_dse.explore.warm import Warm, warm_start
 from mist_dse.metrics import Objective, parse_limit
 from mist_dse.requests import realise
-from mist_dse.rows import Ints
 from mist_dse.specs.workload import Workload
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mist_dse.explore.samplers import ScreenSampler
     from mist_dse.explore.study import Loop
-
-EVERY = 256
-"""Most designs that are all simulated, in their order, where no estimate puts them in a better one."""
 
 UNCOUNTED = 1e5
 """Size of a space taken for the default budget where it is not enumerated."""
@@ -59,32 +57,6 @@ class SweepResult:
     results: "pd.DataFrame"
     manifest: dict[str, Any]
     folder: Path | None
-
-
-class Plan(NamedTuple):
-    """What the screen found and the order in which to simulate designs of ``table``; without a screen, the reason."""
-
-    screened: ScreenTable | None = None
-    order: Ints = np.zeros(0, dtype=np.int64)
-    alarms: NDArray[Any] = np.zeros(0, dtype=bool)
-    reason: str = ""
-    table: DesignTable | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether the order holds every design that can be feasible, so that nothing is left to search after it."""
-        if self.screened is None:
-            return self.table is not None
-        return len(self.order) == int((self.screened.demand < 1).sum())
-
-    def indices(self, variables: Mapping[str, Mapping[str, Any]]) -> Ints:
-        """Indices in the screened table of the designs simulated, whose variables are given in order of proposal."""
-        if self.screened is None or len(variables) <= len(self.order):
-            return self.order[: len(variables)]
-        known = {named(values) for values in variables.values()}
-        rest = np.setdiff1d(np.flatnonzero(self.screened.demand <= BAND[1]), self.order)
-        later = [index for index in rest.tolist() if named(self.screened.table.values(index)) in known]
-        return np.concatenate([self.order, np.array(later, dtype=np.int64)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,30 +84,35 @@ def sweep(space: Space, workload: Workload, *, folder: str | Path | None = None,
     ``KeyboardInterrupt`` passes on once everything finished is written.
     """
     search, clock = _search(options), Clock()
-    _sampler(search)
     space = replace(space, objectives=_objectives(space, search), constraints=_constraints(space, search))
+    _sampler(search, len(space.objectives))
     with clock.phase("requests"):
         book = (search.catalog or Catalog()).prices(search.prices) if isinstance(search.prices, str) else search.prices
-        evaluator = Evaluator(workload=workload, requests=realise(workload), prices=book, constraints=space.constraints)
+        evaluator = ClassedEvaluator(workload=workload, requests=realise(workload), prices=book, constraints=space.constraints)
     hashes = identity(space, workload, search, book)
     store = RunFolder.existing(resume, hashes) if resume is not None else None
-    with warming(search.executor, partial(warm_up, evaluator, space.base)) as warm:
-        plan = _plan(space, evaluator, search, clock)
+    folder_before = search.tuning.get("warm_start")
+    warm = warm_start(folder_before, space, hashes) if folder_before is not None else Warm()
+    with warming(search.executor, partial(warm_up, evaluator, space.base)) as ready:
+        plan = planned(space, evaluator, search, clock.phase)
         if store is None and folder is not None:
             store = RunFolder.new(folder)
         manifest = head(space, workload, search, hashes)
+        manifest["warm_start"] = warm.as_manifest(str(folder_before)) if folder_before is not None else None
         if store is not None:
             store.write_resolved(search.resolved if search.resolved is not None else resolved(space, workload, search))
             store.write_manifest({**manifest, "status": "running"})
         with clock.phase("start"):
             loop = _loop(space, evaluator, search, plan)
             loop.progress = progress
+            _begin_with(loop, warm)
             if store is not None:
-                loop.known, loop.finished = store.rows(), _parts(store, loop)
+                loop.chunks.known |= store.rows(retry=setting(search.executor).retry)
+                loop.chunks.finished = _parts(store, loop)
         with clock.phase("workers"):
-            if progress is not None and loop.workers > 1:
+            if progress is not None and loop.chunks.workers > 1:
                 progress(Progress(0, 0, 0.0, math.inf, 0, 0.0, phase="start workers"))
-            warm()
+            ready()
     status = "interrupted"
     try:
         with clock.phase("simulate"):
@@ -154,12 +131,14 @@ def _search(options: Options) -> Search:
     return Search(**options)
 
 
-def _sampler(search: Search) -> Any:
+def _sampler(search: Search, objectives: int) -> Any:
     """Optuna's sampler of a search: its own, or the one that follows the screen."""
     from mist_dse.explore.samplers import named_sampler
 
     name = search.tuning["name"]
-    return named_sampler("nsga2" if name == "screen" else name, seed=search.seed, options=search.tuning.get("options"))
+    return named_sampler(
+        "nsga2" if name == "screen" else name, seed=search.seed, options=search.tuning.get("options"), objectives=objectives
+    )
 
 
 def _objectives(space: Space, search: Search) -> tuple[Objective, ...]:
@@ -179,65 +158,55 @@ def _constraints(space: Space, search: Search) -> tuple[str, ...]:
         raise SpaceError(f"constraints: {error}") from None
 
 
-def _plan(space: Space, evaluator: Evaluator, search: Search, clock: Clock) -> Plan:
-    """The screen and its order, where the sampler follows a screen and there is one to follow."""
-    tuning = search.tuning
-    if tuning["name"] != "screen":
-        return Plan(reason=f"search {tuning['name']} takes no screen")
-    if evaluator.requests.clients:
-        return Plan(reason="a closed loop has no rate to screen at: NSGA-II searches instead")
-    goals = [goal for goal in space.objectives if goal.metric in METRICS]
-    if not goals:
-        return Plan(reason="no objective has an estimate to screen by: NSGA-II searches instead")
-    with clock.phase("enumerate"):
-        try:
-            table = space.table(evaluator.prices)
-        except LargeSpaceError as error:
-            return Plan(reason=f"{error}: NSGA-II searches instead")
-    if space.base.services:
-        return _unscreened(table, search)
-    with clock.phase("screen"):
-        wanted = [goal.metric for goal in goals]
-        screened = screen(space, evaluator.workload, prices=evaluator.prices, requests=evaluator.requests, metrics=wanted, table=table)
-        order = screen_order(minimised(screened.metrics, goals), screened.feasible)
-        if not order.size:
-            raise EmptySpaceError(nothing_feasible(screened, space.constraints))
-        return Plan(screened, *with_alarms(order, search.seed, tuning.get("alarm", ALARM_SHARE)), table=table)
-
-
-def _unscreened(table: DesignTable, search: Search) -> Plan:
-    """All designs in their order where they are few."""
-    reason = "a screen covers engine pools alone, and these designs have services"
-    if len(table) > (search.evaluations or EVERY):
-        return Plan(reason=f"{reason}: NSGA-II searches instead")
-    return Plan(order=np.arange(len(table)), reason=f"{reason}: all of them are simulated", table=table)
-
-
 def _loop(space: Space, evaluator: Evaluator, search: Search, plan: Plan) -> "Loop":
+    from mist_dse.explore.fidelity import ShortRuns
     from mist_dse.explore.samplers import ScreenSampler
     from mist_dse.explore.study import Loop, new_study
 
     tuning = search.tuning
     execute, workers = executor(search.executor)
-    sampler = _sampler(search)
+    sampler = _sampler(search, len(space.objectives))
     if tuning["name"] == "screen":
-        sampler = ScreenSampler(space, plan.table, plan.order, after=sampler)
+        refit = plan.refit(space) if tuning.get("refit", True) else None
+        sampler = ScreenSampler(space, plan.table, plan.order, after=sampler, refit=refit)
     rules = {name: tuning[name] for name in ("share", "fronts", "least") if name in tuning}
-    return Loop(
+    loop = Loop(
         space=space,
         study=new_study(space.objectives, sampler, f"{space.name} {evaluator.workload.name}"),
-        evaluator=evaluator,
-        execute=execute,
-        workers=workers,
+        chunks=Chunks(evaluator=evaluator, execute=execute, workers=workers),
         stopping=Stopping(evaluations=search.evaluations, seconds=search.seconds, **rules),
         designs=float(len(plan.order)) or UNCOUNTED,
         batch=tuning.get("batch", 96),
-        exhausted=lambda: plan.complete and isinstance(sampler, ScreenSampler) and sampler.exhausted,
+        classes=Classes() if any(map(limits, space.paths)) else None,
+        exhausted=lambda: getattr(sampler, "exhausted", False) and (plan.complete or not isinstance(sampler, ScreenSampler)),
+        listed=lambda number: isinstance(sampler, ScreenSampler) and number in sampler.index_of,
+        ahead=lambda: isinstance(sampler, ScreenSampler) and not sampler.exhausted,
     )
+    shares = tuning.get("fidelities", (1,))
+    if len(shares) > 1:
+        loop.shorts = ShortRuns.over(float(shares[0]), space.objectives, evaluator, execute, workers)
+    if tuning.get("certify") is not None and isinstance(sampler, ScreenSampler) and plan.screened is not None:
+        from mist_dse.explore.proof import Proof
+
+        loop.proved = Proof(_asked(loop), plan.screened, plan, sampler, float(tuning["certify"]))
+    return loop
+
+
+def _asked(loop: "Loop") -> Asked:
+    given = loop.chunks.evaluator
+    return Asked(loop.space, given.workload, given.requests, given.prices, loop.chunks.execute)
+
+
+def _begin_with(loop: "Loop", warm: Warm) -> None:
+    """Designs of another run come first, known ones for nothing."""
+    for values in warm.first:
+        loop.study.enqueue_trial(values)
+    loop.chunks.known |= warm.known
+    loop.given = frozenset(warm.known)
 
 
 def _parts(store: RunFolder, loop: "Loop") -> Callable[[list[Row]], object]:
-    return lambda rows: store.write_part(results_table({row["design_id"]: row for row in rows}, loop.variables, loop.space.paths))
+    return lambda rows: store.write_part(labelled_rows(rows, loop.variables, loop.space.paths))
 
 
 def _result(loop: "Loop", plan: Plan, manifest: dict[str, Any], clock: Clock, store: RunFolder | None) -> SweepResult:
@@ -247,36 +216,74 @@ def _result(loop: "Loop", plan: Plan, manifest: dict[str, Any], clock: Clock, st
         if store is not None:
             store.write_tables(results, front)
             store.write_journal(loop.study)
-    found = {
-        **manifest,
-        **screen_counts(plan.screened),
-        "screen_note": plan.reason,
-        "simulated": len(results),
-        "feasible": int(results["feasible"].sum()) if len(results) else 0,
-        "front": len(front),
-        "hypervolume": loop.seen.hypervolume,
-        "random_hits_on_front": None,
-    }
+    found = {**manifest, **screen_counts(plan), "screen_note": plan.reason, **_counts(loop), "front": len(front)}
     if store is not None:
         store.write_manifest({**found, "wall_s": dict(clock.phases)})
     with clock.phase("bounds"):
         found |= _certificate(loop, plan, front, interrupted=manifest["status"] != "done").as_manifest()
     found["wall_s"] = dict(clock.phases)
-    if plan.screened is not None:
-        drawn = plan.order[: len(results)][plan.alarms[: len(results)]]
-        found["random_hits_on_front"] = random_hits(plan.screened, drawn, [loop.variables[key] for key in front.get("design_id", [])])
+    if plan.table is not None:
+        found["share_simulated"] = loop.seen.count / len(plan.table)
+    found |= _screened_well(loop, plan, front)
     if store is not None:
         store.write_manifest(found)
     return SweepResult(front=front, results=results, manifest=found, folder=store.path if store is not None else None)
 
 
+def _counts(loop: "Loop") -> dict[str, Any]:
+    """What the manifest says of the simulations, and of what spared some."""
+    return {
+        "simulated": loop.seen.count,
+        "copied_from_class": loop.copied,
+        "set_aside": sum(is_aside(row) for row in loop.rows.values()),
+        "short_runs": loop.shorts.chunks.fresh if loop.shorts is not None else 0,
+        "discarded_by_short_runs": len(loop.shorts.dropped) if loop.shorts is not None else 0,
+        "refits": getattr(loop.study.sampler, "refits", 0),
+        "feasible": sum(bool(row["feasible"]) for row in loop.rows.values()),
+        "hypervolume": loop.seen.hypervolume,
+    }
+
+
+def _screened_well(loop: "Loop", plan: Plan, front: "pd.DataFrame") -> dict[str, Any]:
+    """How the screen's figures stand to those simulated, and how many designs drawn at random are on the front."""
+    if not len(plan.order):
+        return {"random_hits_on_front": None, "rank_error": None}
+    index_of = _indices(loop)
+    members = [index_of[key] for key in front.get("design_id", []) if key in index_of]
+    found: dict[str, Any] = {"random_hits_on_front": int(np.isin(members, plan.drawn).sum()), "rank_error": None}
+    if plan.screened is not None:
+        known = {key: index for key, index in index_of.items() if loop.rows[key]["feasible"]}
+        at = np.array(list(known.values()), dtype=np.int64)
+        names = [goal.metric for goal in loop.space.objectives if goal.metric in plan.screened.metrics]
+        measured = {name: np.array([loop.rows[key][name] for key in known], dtype=float) for name in names}
+        errors = rank_error({name: plan.screened.metrics[name][at] for name in names}, measured)
+        found["rank_error"] = {name: error._asdict() for name, error in errors.items()}
+    return found
+
+
+def _indices(loop: "Loop") -> dict[str, int]:
+    """Index in the screened table of each design that came from the order, by its id."""
+    index_of: Mapping[int, int] = getattr(loop.study.sampler, "index_of", {})
+    trials = loop.study.get_trials(deepcopy=False)
+    found = {trials[number].user_attrs.get("design_id", ""): index for number, index in index_of.items()}
+    return {key: index for key, index in found.items() if key in loop.rows}
+
+
 def _certificate(loop: "Loop", plan: Plan, front: "pd.DataFrame", *, interrupted: bool) -> Certificate:
     if interrupted and plan.table is not None:
         return Certificate("none", "the search was interrupted")
+    if plan.listed is not None:
+        return Certificate("none", f"{plan.reason}: nothing is known of the others")
     if plan.screened is None:
         if plan.table is not None and len(loop.rows) == len(plan.table):
             return Certificate("exact", "every design of the space was simulated", 0, dict.fromkeys(EPSILONS, 0))
         return unscreened(loop.space)
-    asked = Asked(loop.space, loop.evaluator.workload, loop.evaluator.requests, loop.evaluator.prices, loop.execute)
-    points = front[[goal.metric for goal in loop.space.objectives]].to_numpy(dtype=float)
-    return certificate(asked, plan.screened, plan.indices(loop.variables), points)
+    goals = [goal.metric for goal in loop.space.objectives]
+    sampler: ScreenSampler = loop.study.sampler  # type: ignore[assignment]
+    bounds = getattr(loop.proved, "bounds", None)
+    points = front[goals].to_numpy(dtype=float)
+    simulated = plan.indices(sampler.taken, loop.variables)
+    rows = {index: loop.rows[key] for key, index in _indices(loop).items() if loop.rows[key]["feasible"]}
+    none = dict.fromkeys(goals, np.nan)
+    measured = np.array([[float(rows.get(index, none)[goal]) for goal in goals] for index in simulated.tolist()]).reshape(-1, len(goals))
+    return certificate(_asked(loop), plan.screened, simulated, points, measured=measured, bounds=bounds)

@@ -5,7 +5,7 @@ A *variant* is one way to set one pool. Variants of one pool that use the same s
 A *section* holds the designs that share placement, topology and hand-off mode.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,8 +18,14 @@ from mist_dse.rows import Floats, Ints
 from mist_dse.specs.design import Design, Pool
 from mist_dse.stages import handoffs
 
-LARGEST = 20_000_000
-"""Most designs that are enumerated: a minute of screening, and 160 MB for each screened metric."""
+LARGEST = 200_000_000
+"""Most designs that are enumerated: minutes of screening."""
+
+MOST_TUPLES = 20_000_000
+"""Most combinations of groups that are kept, 4 B for each of their pools."""
+
+BLOCK = 1 << 21
+"""Combinations of groups looked at together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +75,7 @@ class Section:
     base: Design
     values: Mapping[str, Any]
     pools: tuple[Variants, ...]
-    tuples: Ints
+    tuples: NDArray[np.int32]
     offsets: Ints
 
     def __len__(self) -> int:
@@ -93,25 +99,55 @@ def section(base: Design, values: Mapping[str, Any], pools: Sequence[Variants], 
     Pools that hand KV caches over need one model and one KV datatype. A partial sum survives only where the least (for upper
     limits) or most (for lower ones) that later pools can add still satisfies each limit. ``LargeSpaceError`` from `LARGEST` on.
     """
-    pairs = {frozenset((each.source, each.target)) for each in handoffs(base)}
-    tuples, amounts = np.zeros((1, 0), dtype=np.int64), np.zeros((1, pools[0].group_amounts.shape[1]))
-    for position, pool in enumerate(pools):
-        if len(tuples) * len(pool.group_amounts) > LARGEST:
-            raise LargeSpaceError(f"the space has more than {LARGEST:,} combinations of pools")
-        left, right = np.divmod(np.arange(len(tuples) * len(pool.group_amounts)), max(len(pool.group_amounts), 1))
-        amounts = amounts[left] + pool.group_amounts[right]
-        tuples = np.column_stack([tuples[left], right])
-        keep = _reachable(amounts, pools[position + 1 :], limits)
-        for earlier in range(position):
-            if frozenset((pools[earlier].name, pool.name)) in pairs:
-                keep &= pools[earlier].group_cache[tuples[:, earlier]] == pool.group_cache[right]
-        tuples, amounts = tuples[keep], amounts[keep]
+    tuples: Groups = np.zeros((1, 0), dtype=np.int32)
+    amounts: Floats = np.zeros((1, pools[0].group_amounts.shape[1]))
+    for position in range(len(pools)):
+        tuples, amounts = _extended(tuples, amounts, pools[: position + 1], _within(base, pools, position, limits))
     counts = [pool.group_count[tuples[:, position]] for position, pool in enumerate(pools)]
     size = float(np.prod(np.asarray(counts, dtype=float), axis=0).sum())
     if size >= LARGEST:
         raise LargeSpaceError(f"the space has {size:.3g} designs, more than the {LARGEST:,} that are enumerated")
     offsets = np.concatenate([[0], np.cumsum(np.prod(counts, axis=0))]).astype(np.int64)
     return Section(base=base, values=values, pools=tuple(pools), tuples=tuples, offsets=offsets)
+
+
+Groups = NDArray[np.int32]
+
+_Within = Callable[[Groups, Floats], NDArray[np.bool_]]
+"""Which rows of groups [r, pools so far], with summed amounts [r, q], can become designs."""
+
+
+def _within(base: Design, pools: Sequence[Variants], position: int, limits: Sequence[tuple[int, StaticLimit]]) -> _Within:
+    pairs = {frozenset((each.source, each.target)) for each in handoffs(base)}
+    pool = pools[position]
+    handed = [earlier for earlier in range(position) if frozenset((pools[earlier].name, pool.name)) in pairs]
+
+    def kept(tuples: Groups, amounts: Floats) -> NDArray[np.bool_]:
+        keep = _reachable(amounts, pools[position + 1 :], limits)
+        for earlier in handed:
+            keep &= pools[earlier].group_cache[tuples[:, earlier]] == pool.group_cache[tuples[:, position]]
+        return keep
+
+    return kept
+
+
+def _extended(tuples: Groups, amounts: Floats, pools: Sequence[Variants], within: _Within) -> tuple[Groups, Floats]:
+    """Each row of groups with each group of the last of ``pools``, block by block, as far as they can become designs."""
+    pool = pools[-1]
+    groups = len(pool.group_amounts)
+    rows = max(BLOCK // max(groups, 1), 1)
+    found: list[tuple[Groups, Floats]] = [(np.zeros((0, len(pools)), dtype=np.int32), np.zeros((0, amounts.shape[1])))]
+    kept = 0
+    for low in range(0, len(tuples), rows):
+        left, right = np.divmod(np.arange(min(rows, len(tuples) - low) * groups, dtype=np.int32), max(groups, 1))
+        sums = amounts[low + left] + pool.group_amounts[right]
+        wider = np.column_stack([tuples[low + left], right])
+        keep = within(wider, sums)
+        kept += int(keep.sum())
+        if kept > min(MOST_TUPLES, LARGEST):
+            raise LargeSpaceError(f"the space has more than {min(MOST_TUPLES, LARGEST):,} combinations of pools")
+        found.append((wider[keep], sums[keep]))
+    return np.concatenate([each[0] for each in found]), np.concatenate([each[1] for each in found])
 
 
 def _reachable(amounts: Floats, later: Sequence[Variants], limits: Sequence[tuple[int, StaticLimit]]) -> NDArray[np.bool_]:
@@ -180,7 +216,10 @@ def _column(part: Section, path: str, chosen: Sequence[Ints], rows: int) -> NDAr
     for pool, variant in zip(part.pools, chosen, strict=True):
         if path.startswith(f"pools.{pool.name}."):
             if path.endswith(".replicas"):
-                return pool.replicas[variant].astype(object)
+                held = np.array([path in values for values in pool.values])
+                counts = pool.replicas[variant].astype(object)
+                counts[~held[pool.core[variant]]] = None
+                return counts
             lookup = np.empty(len(pool.cores), dtype=object)
             lookup[:] = [values.get(path) for values in pool.values]
             return lookup[pool.core[variant]]

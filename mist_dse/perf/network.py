@@ -59,6 +59,14 @@ def fabric(accelerator: Accelerator, topology: Topology) -> tuple[Level, ...]:
     return (*inner, *levels)
 
 
+def narrowest(accelerator: Accelerator, topology: Topology) -> Level:
+    """What no transfer of one device falls below, wherever its pool stands: least bandwidth, most latency and most oversubscription of all
+    its links."""
+    levels = (*fabric(accelerator, topology), Level(1, _host_hop(accelerator)))
+    hop = min((level.hop for level in levels), key=lambda hop: hop.bandwidth)
+    return Level(1, hop._replace(latency=max(level.hop.latency for level in levels)), max(level.shared for level in levels))
+
+
 def spans(levels: tuple[Level, ...], devices: int, stride: int = 1) -> tuple[Span, ...]:
     """How ``devices`` devices that stand ``stride`` apart exchange: ways per level, oversubscribed links shared by all.
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from mist_dse.report.proof import proof_lines
 from mist_dse.report.run import Run
 from mist_dse.report.shown import DOMINATED, FRONT, INFEASIBLE, SCREENED
 from mist_dse.report.text import number_text, value_text
@@ -16,10 +17,7 @@ FACTS: tuple[tuple[str, str, str], ...] = (
     ("workload", "workload", ""),
     ("designs in the space", "designs_in_space", ""),
     ("screened", "screened", ""),
-    ("simulated", "simulated", ""),
     ("feasible", "feasible", ""),
-    ("certificate", "certificate", ""),
-    ("reason", "certificate_reason", ""),
     ("excluded by bound at epsilon", "excluded_by_bound", ""),
     ("wall time", "wall_s", "s"),
     ("search", "search", ""),
@@ -49,6 +47,7 @@ def facts(run: Run, rows: "pd.DataFrame") -> list[tuple[str, str]]:
         ("asked for", goals),
         ("on the front", f"{_count(len(run.front), 'design')}, {run.fidelity}"),
         ("stored", stored),
+        *(line for line in proof_lines(run.manifest) if line[0] != "by bound"),
         *found,
         *tail,
     ]

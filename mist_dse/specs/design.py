@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Hashable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from mist_dse.specs._check import SpecError, at_most, fraction, not_negative, one_of, positive
 from mist_dse.specs.engine import EngineProfile
@@ -317,13 +318,13 @@ def _text(value: Any) -> str:
     if not is_dataclass(value) or isinstance(value, type):
         return json.dumps(value, sort_keys=True)
     try:
-        return _known_text(value)
+        return _known_text(cast(Hashable, value))
     except TypeError:  # a spec that holds a mapping has no hash
         return _fields_text(value)
 
 
 def _fields_text(value: Any) -> str:
-    return f"{{{', '.join(f'{json.dumps(name)}: {_text(getattr(value, name))}' for name in _identity(type(value)))}}}"
+    return f"{{{', '.join(f'{json.dumps(name)}: {_text(getattr(value, name))}' for name in _identity(cast(Hashable, type(value))))}}}"
 
 
 _known_text = lru_cache(maxsize=4096)(_fields_text)

@@ -13,7 +13,7 @@ engine itself, the interval is widened by what such transfer costs (`WIDENING`).
 
 import csv
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -99,15 +99,33 @@ class Residuals:
 
     def interval(self, about: Subject, metric: str, *, without: int | None = None) -> Interval | None:
         """The interval of one prediction from the finest group that holds it, fold ``without`` left out; None without any residual."""
+        found = self._finest(about, (metric,), without)
+        return None if found is None else self._between(about, metric, *found)
+
+    def errors(self, about: Subject, metrics: Sequence[str]) -> Floats | None:
+        """Residuals [row, metric] of the finest group whose rows know all of ``metrics``, widened around their medians as intervals
+        are, in rising order of their sum; None without any."""
+        found = self._finest(about, metrics, None)
+        if found is None:
+            return None
+        values = np.column_stack([self.values[metric][found[0]] for metric in metrics])
+        middle = np.median(values, axis=0)
+        wider = middle + self._width(about, found[0]) * (values - middle)
+        return np.asarray(wider[np.argsort(wider.sum(axis=1), kind="stable")])
+
+    def _finest(self, about: Subject, metrics: Sequence[str], without: int | None) -> tuple[Any, list[str]] | None:
+        """The rows of the finest group that holds ``about``, and the group's name."""
         regime: str | None = about.regime
         while regime is not None:
-            known = ~np.isnan(self.values[metric]) & (self.keys["regime"] == regime)
+            known = self.keys["regime"] == regime
+            for metric in metrics:
+                known = known & ~np.isnan(self.values[metric])
             if without is not None:
                 known &= self.fold != without
             for level, rows in (*self._shared(known), *((level, known) for level in LEVELS)):
                 chosen = self._like(about, level, rows)
                 if chosen.sum() >= LEAST:
-                    return self._between(about, metric, chosen, [*(getattr(about, name) for name in level), regime])
+                    return chosen, [*(getattr(about, name) for name in level), regime]
             regime = COARSER.get(regime)
         return None
 
@@ -128,10 +146,14 @@ class Residuals:
     def _between(self, about: Subject, metric: str, chosen: Any, group: list[str]) -> Interval:
         values, tail = self.values[metric][chosen], (1 - COVERAGE) / 2
         low, middle, high = np.quantile(values, [tail, 0.5, 1 - tail], method="weibull")
-        width = 1.0 if (self.keys["accelerator"][chosen] == about.accelerator).any() else WIDENING[about.grade]
-        width *= 1.0 if (self.keys["family"][chosen] == about.family).any() and not about.pooled else UNKNOWN_ENGINE
+        width = self._width(about, chosen)
         ends = [float(np.exp(middle + width * (end - middle))) for end in (low, high)]
         return Interval(ends[0], ends[1], " ".join(group), len(values), width)
+
+    def _width(self, about: Subject, chosen: Any) -> float:
+        """How much wider errors are than those of the group, which may hold nothing of the accelerator or engine itself."""
+        width = 1.0 if (self.keys["accelerator"][chosen] == about.accelerator).any() else WIDENING[about.grade]
+        return width * (1.0 if (self.keys["family"][chosen] == about.family).any() and not about.pooled else UNKNOWN_ENGINE)
 
 
 def residuals_of(rows: Iterable[Mapping[str, Any]]) -> Residuals:

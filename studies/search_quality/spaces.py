@@ -3,7 +3,7 @@
 Large: Llama-3.1-70B in 8 bits on six accelerators, and Qwen3-30B-A3B in 8 bits on five. Small: Llama-3.1-8B in 16 bits on three.
 All may prefill and decode in one pool or in two, on accelerators of different kinds; engines are chosen in turn, requests served
 first come first served.
-Traces: log-normal lengths with two seeds (``s1``, ``s2``), and the joint lengths of the Azure conversation trace (``az``).
+Traces: fixed lengths (``s1``), log-normal lengths (``s2``), and the joint lengths of the Azure conversation trace (``az``).
 """
 
 from dataclasses import replace
@@ -14,11 +14,13 @@ import pandas as pd
 
 from mist_dse.catalog import Catalog
 from mist_dse.explore import Space
-from mist_dse.specs.workload import Arrivals, Workload
+from mist_dse.specs.workload import Arrivals, Lengths, Workload
 
 TRUTH = Path(__file__).parent / "truth"
 REQUESTS = 4000
 TRACES = ("s1", "s2", "az")
+CV = {"input_tokens": 1.31, "output_tokens": 0.8}
+"""Log-normal lengths whose logarithms spread by 1 and 0.7."""
 OBJECTIVES = ("min usd_per_hour", "min ttft_p90", "min tpot_p90")
 
 _LLAMA_70B: dict[str, Any] = {
@@ -72,7 +74,10 @@ def workload(name: str, trace: str) -> Workload:
     if trace == "az":
         arrivals = Arrivals(kind="poisson", rate=rate, requests=REQUESTS)
         return replace(Catalog().workload("azure_conv"), name="az", arrivals=arrivals, seed=1, warmup=0.1, slo=None)
-    return Workload.poisson(rate=rate, input_tokens=prompt, output_tokens=answer, requests=REQUESTS, seed=int(trace[1:]))
+    lengths = {"input_tokens": prompt, "output_tokens": answer}
+    if trace == "s2":
+        lengths = {name: Lengths(kind="lognormal", mean=mean, cv=CV[name]) for name, mean in lengths.items()}
+    return Workload.poisson(rate=rate, **lengths, requests=REQUESTS, seed=int(trace[1:]))
 
 
 def truth(name: str, trace: str, router: str = "round_robin") -> pd.DataFrame:

@@ -50,3 +50,12 @@ def test_times_left_are_said_in_a_fitting_unit(seconds: float, words: str) -> No
 
 def test_an_unknown_rate_and_time_are_not_said() -> None:
     assert progress_text(Progress(0, 50, 0.0, math.inf, 0, 0.0, "screen")) == "screen: 0 of at most 50 designs, 0 on the front"
+
+
+def test_what_a_search_is_over_comes_first_and_once() -> None:
+    screen, asked = Screen(False), []
+    line = ProgressLine(screen, clock=lambda: 0.0, first=lambda: asked.append(1) or "space of 12 designs")  # type: ignore[func-returns-value]
+    assert screen.getvalue() == ""  # nothing before the search has begun
+    for step in range(3):
+        line(Progress(step, 12, 8.0, 1.0, 3, 0.5))
+    assert (screen.getvalue(), asked) == ("space of 12 designs\n", [1])

@@ -71,3 +71,9 @@ def test_quoted_text_survives_hydras_grammar(text: str) -> None:
 
 def test_heads_are_first_keys() -> None:
     assert set(heads(["++workload.arrivals.rate=2", "~slo", "design@x=y", "a/b=c"])) == {"workload", "slo", "design", "a"}
+
+
+def test_bare_words_take_their_keys_in_order() -> None:
+    assert command_line(["one", "two"], bare=("a", "b")).overrides == ("a='one'", "b='two'")
+    assert command_line(["one", "two", "three"], bare=("a", "b")).overrides == ("a='one'", "b='two'", "b='three'")
+    assert command_line(["one", "x=1"], bare="run").overrides == ("run='one'", "x=1")

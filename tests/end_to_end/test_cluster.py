@@ -22,7 +22,8 @@ def test_more_workers_give_the_same_results(mist_dse, tmp_path: Path, search: st
     alone = swept(mist_dse, tmp_path / "serial", "executor=serial", f"search={search}")
     assert len(alone[0]) >= 40
     assert len(alone[1]) > 1
-    for workers in (2, 3):
-        together = swept(mist_dse, tmp_path / f"loky{workers}", "executor=loky", f"executor.workers={workers}", f"search={search}")
+    for name, workers in (("loky", 2), ("loky", 3), ("dask", 2)):
+        words = (f"executor={name}", f"executor.workers={workers}", f"search={search}")
+        together = swept(mist_dse, tmp_path / f"{name}{workers}", *words)
         for ours, theirs in zip(together, alone, strict=True):
             pd.testing.assert_frame_equal(ours, theirs, check_exact=True)

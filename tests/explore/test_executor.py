@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mist_dse.explore.errors import EmptySpaceError, SpaceError
+from mist_dse.explore.errors import EmptySpaceError, ExecutorError, SpaceError
 from mist_dse.explore.executor import Lost, executor, warming
 
 
@@ -87,14 +87,29 @@ def test_work_that_fails_while_warming_is_left_to_the_first_chunk() -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("dask", "extra 'dask'"),
+        ({"name": "dask", "scheduler_file": "no_such.json"}, "no such file"),
+        ({"scheduler": "tcp://127.0.0.1:8786"}, "of the executor dask alone"),
+        ({"name": "dask", "scheduler": "a:1", "scheduler_file": "b"}, "give one of them"),
+        ({"timeout": 0.1}, "timeout is 0.1"),
+        ({"retry": 3}, "retry is 3"),
         ("lokky", "did you mean 'loky'"),
         ({"worker": 2}, "did you mean 'workers'"),
         ({"workers": 0}, "workers is 0"),
     ],
 )
 def test_bad_executors_are_one_line(spec: object, words: str) -> None:
-    with pytest.raises(SpaceError) as caught:
+    with pytest.raises((SpaceError, ExecutorError)) as caught:
         executor(spec)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_notebook_may_use_joblib_after_a_search() -> None:
+    """Loky keeps one pool per process: joblib's ``Parallel`` makes its own after ours, and ours works again after that."""
+    from joblib import Parallel, delayed
+
+    from mist_dse.explore.processes import pool
+
+    for _ in range(2):
+        assert pool(2).submit(abs, -3).result() == 3
+        assert Parallel(n_jobs=2)(delayed(abs)(-number) for number in range(3)) == [0, 1, 2]

@@ -1,5 +1,7 @@
 """The screen's sampler: in any Optuna script, handing over to NSGA-II, and over spaces too large to enumerate."""
 
+from zlib import crc32
+
 import numpy as np
 import optuna
 import pytest
@@ -9,7 +11,7 @@ from mist_dse.explore import ScreenSampler, screen, sweep
 from mist_dse.explore.errors import LargeSpaceError
 from mist_dse.explore.samplers import suggested
 from mist_dse.specs._check import SpecError
-from tests.explore.spaces import space, workload
+from tests.explore.spaces import VARY, space, workload
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 MANY = {"pools.prefill.batching.max_num_seqs": "1..300", "pools.prefill.batching.max_num_batched_tokens": "1024..1400"}
@@ -80,3 +82,72 @@ def test_pools_that_combine_to_too_many_designs_are_named(monkeypatch: pytest.Mo
     monkeypatch.setattr(table, "LARGEST", 10)
     with pytest.raises(LargeSpaceError, match="more than"):
         space().table(Catalog().prices("default"))
+
+
+def test_enqueued_trials_take_nothing_from_the_order() -> None:
+    options = space(constraints=[])
+    sampler = ScreenSampler.over(options, workload(60))
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+    first = sampler._table.values(7)  # type: ignore[union-attr]
+    study.enqueue_trial(first)
+    assert suggested(study.ask(), options) == first
+    assert sampler.taken.size == 0
+    assert suggested(study.ask(), options) == sampler._table.values(int(sampler.taken[0]))  # type: ignore[union-attr]
+
+
+def test_an_order_can_be_replaced_and_nothing_is_proposed_twice() -> None:
+    options = space(constraints=[])
+    sampler = ScreenSampler.over(options, workload(60))
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+    before = [study.ask() for _ in range(5)]
+    for trial in before:
+        suggested(trial, options)
+    taken = sampler.taken.tolist()
+    one, other = np.setdiff1d(np.arange(20), taken)[:2].tolist()
+    sampler.follow(np.array([taken[2], one, taken[0], other]))
+    suggested(study.ask(), options)
+    suggested(study.ask(), options)
+    assert sampler.taken.tolist() == [*taken, one, other]
+    assert sampler.exhausted
+    study.tell(before[1], state=optuna.trial.TrialState.PRUNED)
+    assert taken[1] not in sampler.taken
+
+
+def test_the_sampler_learns_from_what_it_is_told() -> None:
+    """Pools that prefill are off by factors of their own: told so two hundred times, the sampler corrects its order."""
+    options = space(constraints=[], vary={**VARY, "pools.*.replicas": "1..8"}, where=["usd_per_hour <= 40"])
+    sampler = ScreenSampler.over(options, workload(60))
+    table, refit = sampler._table, sampler._refit
+    assert table is not None
+    assert refit is not None
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        values = suggested(trial, options)
+        index = sampler.index_of[trial.number]
+        factor = (
+            1.0
+            + (
+                crc32(str([values["pools.prefill.accelerator"], values["pools.prefill.tp"], values["pools.prefill.replicas"]]).encode())
+                % 97
+            )
+            / 97
+        )
+        return refit.screened["usd_per_mtok"][index], refit.screened["ttft_p90"][index] * factor
+
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+    study.optimize(objective, n_trials=260)
+    assert sampler.refits >= 1
+    assert len(set(sampler.taken.tolist())) == 260
+
+
+@pytest.mark.parametrize("name", ["nsga3", "qmc", "brute"])
+def test_more_of_optunas_samplers_by_name(name: str) -> None:
+    found = sweep(space(), workload(60), executor="serial", sampler={"name": name, "batch": 10}, evaluations=15, seed=1)
+    assert len(found.results) == 15
+    assert found.results["design_id"].is_unique
+
+
+def test_enumeration_ends_when_every_combination_was_tried() -> None:
+    tiny = space(vary={"placement": ["colocated"], "pools.prefill.replicas": [1, 2], "pools.prefill.tp": [1, 2]}, constraints=[])
+    found = sweep(tiny, workload(60), executor="serial", sampler={"name": "brute", "batch": 3}, evaluations=50)
+    assert len(found.results) == 4

@@ -5,14 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mist_dse.analytic.demand import demand, highest
 from mist_dse.catalog import Catalog
 from mist_dse.evaluation import evaluate
 from mist_dse.explore import screen
 from mist_dse.explore.errors import EmptySpaceError, SpaceError
+from mist_dse.explore.poolscreen import BAND
 from mist_dse.explore.screening import METRICS
 from mist_dse.metrics import METRICS as KNOWN
 from mist_dse.requests import realise
+from mist_dse.specs.evaluation import Infeasible
 from mist_dse.specs.workload import Arrivals
+from mist_dse.stages import lower
 from tests.explore.spaces import BASE, VARY, catalog, space, workload
 
 
@@ -48,6 +52,22 @@ def test_the_verdict_saturated_is_that_of_evaluate(small) -> None:
             assert saturated == (screened.demand[index] >= 1)
     assert (screened.demand[rows] >= 1).any()
     assert (screened.demand[rows] < 1).any()
+
+
+def test_the_demand_is_that_of_the_one_function_and_latencies_come_after_it(small) -> None:
+    here, asked, _ = small
+    busy = replace(asked, arrivals=replace(asked.arrivals, rate=40.0))
+    screened, requests = screen(here, busy), realise(busy)
+    for index in range(0, len(screened), 7):
+        lowered = lower(screened.table.design(index), requests)
+        assert not isinstance(lowered, Infeasible)
+        assert screened.demand[index] == pytest.approx(highest(demand(lowered.servers, lowered.jobs, requests))[2], rel=1e-9)
+    beyond = screened.demand > BAND[1]
+    assert beyond.any()
+    for name in ("ttft_p90", "tpot_mean", "e2e_p99"):
+        assert np.isnan(screened.metrics[name][beyond]).all()
+        assert np.isfinite(screened.metrics[name][~beyond]).all()
+    assert np.isfinite(screened.metrics["usd_per_hour"]).all()
 
 
 def test_saturated_and_constraint_breaking_designs_are_not_feasible(small) -> None:

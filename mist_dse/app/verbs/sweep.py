@@ -1,20 +1,21 @@
 """``mist-dse sweep``: a search over a space; prints the front, writes the run folder and its report."""
 
-import json
 import shlex
 import time
 from pathlib import Path
 from typing import Any
 
-from mist_dse.app.config import Job, composed
-from mist_dse.app.errors import DONE, UNMET, UsageError, one_line
-from mist_dse.app.inputs import catalog_of, changed_design, workload_of
+from mist_dse.app.config import Job
+from mist_dse.app.errors import DONE, UNMET, one_line
+from mist_dse.app.inputs import catalog_of, workload_of
 from mist_dse.app.output import csv_text, format_of, json_text, say, show, table_text
 from mist_dse.app.progress import ProgressLine
-from mist_dse.app.words import command_line
+from mist_dse.app.searched import recorded_job, recorded_words, space_of
 from mist_dse.explore import Space, SweepResult, sweep
-from mist_dse.explore.errors import EmptySpaceError
+from mist_dse.explore.errors import EmptySpaceError, SpaceError
 from mist_dse.report import front_table, write_report
+from mist_dse.report.proof import proof_lines
+from mist_dse.specs.hardware import PriceBook
 
 NEAR = 1e-3
 """Members of the front that another equals or beats up to this in every objective are not printed (decision 006)."""
@@ -25,7 +26,8 @@ def status(job: Job) -> int:
     job = _resumed(job)
     config, form = job.config, format_of(job.config)
     space, workload = space_of(job), workload_of(job)
-    progress = ProgressLine()
+    prices = catalog_of(job).prices(str(config["prices"]))
+    progress = ProgressLine(first=lambda: size_text(space, prices))
     try:
         result = sweep(
             space,
@@ -38,7 +40,7 @@ def status(job: Job) -> int:
             executor=config["executor"],
             folder=None if config["resume"] else _folder(job),
             resume=config["resume"],
-            prices=catalog_of(job).prices(str(config["prices"])),
+            prices=prices,
             seed=config["seed"],
             progress=progress,
             resolved=dict(config),
@@ -56,15 +58,12 @@ def status(job: Job) -> int:
     return DONE if len(result.front) else UNMET
 
 
-def space_of(job: Job) -> Space:
-    """The space of ``job``, its base design with what is set everywhere and in single pools."""
-    data = dict(job.config["space"])
-    where, catalog = job.file("space"), catalog_of(job)
-    if any(value is not None for value in job.config["every"].values()) or job.config["pools"] or job.config["services"]:
-        base = data.get("base")
-        raw = base if isinstance(base, dict) else catalog.data("design", str(base), where=f"{where}: base: ")
-        data["base"] = changed_design(raw, job.config, f"{where}: base")
-    return Space.from_dict(data, catalog, where=where, name=job.choices.get("space", "space"))
+def size_text(space: Space, prices: PriceBook) -> str:
+    """How large the space is, for people; why it is not known, where it is not."""
+    try:
+        return f"space {space.name}: {space.size(prices)}"
+    except SpaceError as error:
+        return f"space {space.name}: {one_line(error)}"
 
 
 def _folder(job: Job) -> Path:
@@ -78,19 +77,12 @@ def _resumed(job: Job) -> Job:
     """For ``resume=DIR`` the job that ``DIR`` was started with, under what is typed now."""
     if job.config["resume"] is None:
         return job
-    path = Path(str(job.config["resume"])) / "manifest.json"
-    if not path.is_file():
-        why = "it has no manifest.json" if path.parent.is_dir() else "there is no such folder"
-        raise UsageError(f"resume={path.parent}: is not a run folder ({why}); give one that mist-dse sweep has written")
-    try:
-        before = shlex.split(json.loads(path.read_text(encoding="utf-8"))["command"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise UsageError(f"resume={path.parent}: its {path.name} is not that of a search; give a folder of mist-dse sweep") from None
-    if before[:2] != ["mist-dse", "sweep"]:  # a run of the library: what is typed now has to say all of it
+    path = Path(str(job.config["resume"]))
+    if recorded_words(path, "resume") is None:  # a run of the library: what is typed now has to say all of it
         return job
-    typed = [*before[2:], *shlex.split(job.command)[2:]]
-    again = composed("sweep", command_line(typed))
-    return again._replace(command=shlex.join(["mist-dse", "sweep", *(word for word in typed if not word.startswith("resume="))]))
+    again = recorded_job(path, "resume", shlex.split(job.command)[2:])
+    kept = [word for word in shlex.split(again.command) if not word.startswith("resume=")]
+    return again._replace(command=shlex.join(kept))
 
 
 def _table(result: SweepResult, page: Path | None) -> str:
@@ -98,7 +90,8 @@ def _table(result: SweepResult, page: Path | None) -> str:
     numbers = range(1, len(columns) - ("bottleneck" in columns))
     lines = [table_text(rows, header=columns, numbers=numbers)] if rows else []
     lines += [f"  ... and {omitted} more in front.parquet"] if omitted else []
-    return "\n".join([*lines, f"run     {result.folder}", *([f"report  {page}"] if page else [])])
+    found = [*proof_lines(result.manifest), ("run", str(result.folder)), *([("report", str(page))] if page else [])]
+    return "\n".join([*lines, *(f"{title:<11}  {text}" for title, text in found)])
 
 
 def _json(result: SweepResult, page: Path | None) -> str:
