@@ -28,6 +28,10 @@ EPSILONS = {"0": 0.0, "0.02": 0.02}
 """Slack at which exclusions by bound are counted; below the seed noise a smaller one would mean nothing."""
 
 
+MOST_PAIRS = 250
+"""Most designs left that are bounded pair by pair, a few ms each, where the search was not asked to go on until it is certified."""
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """``found`` and its ``reason``; ``left``: designs neither simulated nor infeasible for certain; how many of them a bound
@@ -74,7 +78,9 @@ def certificate(asked: Asked, screened: ScreenTable, simulated: Ints, front: Flo
         return Certificate("none", reason, int(left.size), simulated=share)
     rest = {}
     for name, slack in reversed(EPSILONS.items()):
-        taken, remaining = taken.remaining(front, simulated, slack)
+        remaining = taken.left(front, simulated, slack)
+        if bounds is not None or remaining.size <= MOST_PAIRS:
+            taken, remaining = taken.remaining(front, simulated, slack)
         rest[name] = int(remaining.size)
     return _by_rest(int(left.size), rest, share)
 

@@ -157,9 +157,9 @@ class CrewSession:
             sent = self.running.pop(future, None)
             if sent is None:  # given up meanwhile
                 continue
-            error = _error(future)
+            error, found = _outcome(future)
             if error is None:
-                self.seconds, result = future.result()
+                self.seconds, result = found
                 self.crew.seconds.append(self.seconds)
                 return sent.number, result
             if not isinstance(error, MemoryError) and not self.crew.staff.died(error):
@@ -258,15 +258,20 @@ def _all(session: Session, chunks: Iterable[Any]) -> Generator[tuple[int, Any], 
             yield session.next()
 
 
-def _error(future: Any) -> BaseException | None:
-    """What went wrong with a future that has ended; that it was cancelled counts as such."""
+def _outcome(future: Any) -> tuple[BaseException | None, Any]:
+    """What went wrong with a future that has ended, and its result; that it was cancelled or cannot be fetched is wrong too."""
     try:
         error: BaseException | None = future.exception()
     except BaseException as cancelled:  # asyncio has a CancelledError of its own
         if isinstance(cancelled, KeyboardInterrupt | SystemExit):
             raise
-        return cancelled
-    return CancelledError() if error is None and future.cancelled() else error
+        return cancelled, None
+    if error is not None or future.cancelled():
+        return error or CancelledError(), None
+    try:
+        return None, future.result()
+    except Exception as unfetched:  # the work was done: its worker, or the scheduler, went before handing it over
+        return CancelledError(str(unfetched)), None
 
 
 def _reason(sent: Sent, error: BaseException) -> str:

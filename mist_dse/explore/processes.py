@@ -28,9 +28,11 @@ class Processes:
 
     def died(self, error: BaseException) -> bool:
         """A death breaks the whole pool: every chunk that is out says so."""
+        from concurrent.futures import CancelledError
+
         from joblib.externals.loky.process_executor import BrokenProcessPool, ShutdownExecutorError
 
-        return isinstance(error, BrokenProcessPool | ShutdownExecutorError)
+        return isinstance(error, BrokenProcessPool | ShutdownExecutorError | CancelledError)
 
     def settle(self) -> None:
         """A new pool that has loaded what it needs."""

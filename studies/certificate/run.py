@@ -54,8 +54,7 @@ def case(name: str, trace: str, count: int, router: str = "round_robin") -> None
 
 
 if __name__ == "__main__":
-    for path in (path for chosen in sys.argv[1:] or SPACES for path in sorted(TRUTH.glob(f"{chosen}_*.parquet"))):
-        chosen = next(name for name in SPACES if path.stem.startswith(name))
-        case_of = path.stem.removeprefix(f"{chosen}_").split("_", 1)
-        for objectives in (2, 3):
-            case(chosen, case_of[0], objectives, *case_of[1:])
+    for chosen, path in ((name, path) for name in sys.argv[1:] or SPACES for path in sorted(TRUTH.glob(f"{name}_*.parquet"))):
+        trace, *router = path.stem.removeprefix(f"{chosen}_").split("_", 1)
+        for objectives in (2, 3) if truth(chosen, trace, *router)["feasible"].any() else ():
+            case(chosen, trace, objectives, *router)

@@ -20,7 +20,7 @@ TRUTH = Path(__file__).parent / "truth"
 REQUESTS = 4000
 TRACES = ("s1", "s2", "az")
 CV = {"input_tokens": 1.31, "output_tokens": 0.8}
-"""Log-normal lengths whose logarithms spread by 1 and 0.7."""
+"""Log-normal lengths whose logarithms spread by 1 and 0.7; prompts of Qwen3-30B by 0.83, so that all fit its context of 40,960."""
 OBJECTIVES = ("min usd_per_hour", "min ttft_p90", "min tpot_p90")
 
 _LLAMA_70B: dict[str, Any] = {
@@ -76,7 +76,8 @@ def workload(name: str, trace: str) -> Workload:
         return replace(Catalog().workload("azure_conv"), name="az", arrivals=arrivals, seed=1, warmup=0.1, slo=None)
     lengths = {"input_tokens": prompt, "output_tokens": answer}
     if trace == "s2":
-        lengths = {name: Lengths(kind="lognormal", mean=mean, cv=CV[name]) for name, mean in lengths.items()}
+        spread = CV | ({"input_tokens": 1.0} if name == "qwen3_30b" else {})
+        lengths = {side: Lengths(kind="lognormal", mean=mean, cv=spread[side]) for side, mean in lengths.items()}
     return Workload.poisson(rate=rate, **lengths, requests=REQUESTS, seed=int(trace[1:]))
 
 

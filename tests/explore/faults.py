@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 EVALUATIONS = 40
 
-HARD_LIMIT = 170
+HARD_LIMIT = 300
 """Seconds after which a test says that something hangs."""
 
 
