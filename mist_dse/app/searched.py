@@ -17,6 +17,7 @@ from mist_dse.explore.manifest import identity
 from mist_dse.explore.options import Search
 from mist_dse.metrics import parse_limit
 from mist_dse.report.run import Run, read_run
+from mist_dse.requests import realise
 from mist_dse.specs.hardware import PriceBook
 from mist_dse.specs.workload import Workload
 
@@ -81,7 +82,7 @@ def recorded_question(run: Run, key: str) -> tuple[Job, Question]:
     """What the search of a run was asked; ``UsageError`` where the files it was asked with say something else by now."""
     job = recorded_job(run.path, key)
     question = question_of(job)
-    now = identity(question.space, question.workload, Search(), question.prices)
+    now = identity(question.space, question.workload, Search(), question.prices, realise(question.workload))
     before: Any = run.manifest.get("identity") or {}
     changed = [name for name in ("space", "workload", "prices") if before.get(name) not in (None, now[name])]
     if changed:

@@ -9,17 +9,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mist_dse.explore.options import Search
 from mist_dse.explore.space import Space
+from mist_dse.rows import Requests
 from mist_dse.specs.hardware import PriceBook
 from mist_dse.specs.workload import Workload
 
 
-def identity(space: Space, workload: Workload, search: Search, book: PriceBook) -> dict[str, str]:
-    """Hashes of what decides the results, part by part: a run is resumed only if they agree."""
+def identity(space: Space, workload: Workload, search: Search, book: PriceBook, requests: Requests) -> dict[str, str]:
+    """Hashes of what decides the results, part by part: a run is resumed only if they agree.
+
+    ``requests`` realise the workload: a trace that is named by its file may have been written anew.
+    """
     return {
         "space": _hash((space.base.design_id, space.variables, space.where)),
-        "workload": _hash(workload),
+        "workload": _hash((workload, _content(requests))),
         "objectives": _hash([str(goal) for goal in space.objectives]),
         "constraints": _hash(space.constraints),
         "prices": _hash(book),
@@ -67,6 +73,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _content(requests: Requests) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for column in requests:
+        digest.update(column.tobytes() if isinstance(column, np.ndarray) else repr(column).encode())
+    return digest.hexdigest()
 
 
 def _hash(value: Any) -> str:

@@ -120,7 +120,7 @@ _SAMPLER_OPTIONS: Mapping[str, _Check] = {
     "least": (lambda value: _whole(value, 1), "a whole number >= 1"),
     "alarm": (lambda value: _number(value) and 0 <= value < 1, "a number >= 0 and < 1"),
     "refit": (lambda value: isinstance(value, bool), "true or false"),
-    "certify": (lambda value: value is None or (_number(value) and 0 <= value < 1), "an epsilon >= 0 and < 1 such as 0.02, or null"),
+    "certify": (lambda value: value is None or (_number(value) and value in (0, 0.02)), "the epsilon 0 or 0.02, or null"),
     "fidelities": (lambda value: _shares(value), "shares of the requests that end with 1, one of them before it at most, such as [0.1, 1]"),
     "warm_start": (lambda value: value is None or isinstance(value, str | PathLike), "the folder of another run, or null"),
 }

@@ -90,15 +90,18 @@ def planned(space: Space, evaluator: Evaluator, search: Search, phase: Phase) ->
     """The screen and its order, where the sampler follows a screen and there is one to follow."""
     if search.tuning["name"] != "screen":
         return Plan(f"search {search.tuning['name']} takes no screen")
+    blind = ""
     if evaluator.requests.clients:
-        return Plan("a closed loop has no rate to screen at: NSGA-II searches instead")
-    if not any(goal.metric in METRICS for goal in space.objectives):
-        return Plan("no objective has an estimate to screen by: NSGA-II searches instead")
+        blind = "a closed loop has no rate to screen at"
+    elif not any(goal.metric in METRICS for goal in space.objectives):
+        blind = "no objective has an estimate to screen by"
     with phase("enumerate"):
         try:
             table = space.table(evaluator.prices)
         except LargeSpaceError as error:
             return Plan(f"{error}: NSGA-II searches instead")
+    if blind:
+        return _unscreened(table, search, blind)
     with phase("screen"):
         try:
             return (_listed if len(table) > WHOLE else _screened)(space, evaluator, search, table)

@@ -24,12 +24,12 @@ class Proof:
     bounds: Bounds | None = None
 
     def __call__(self, loop: Loop) -> bool:
-        """True where nothing is left to simulate, or no bounds can be taken."""
+        """True where nothing is left that can be simulated (designs set aside cannot), or no bounds can be taken."""
         self.bounds = self.bounds or Bounds.taken(self.asked, self.screened)
         if self.bounds is None:
             return True
-        simulated = self.plan.indices(self.sampler.taken, loop.variables)
-        self.bounds, left = self.bounds.remaining(front_values(loop), simulated, self.epsilon)
+        taken = self.plan.indices(self.sampler.taken, loop.variables)
+        self.bounds, left = self.bounds.remaining(front_values(loop), taken, self.epsilon)
         place = np.full(len(self.screened), len(self.screened))
         place[self.plan.order] = np.arange(len(self.plan.order))
         self.sampler.follow(left[np.argsort(place[left], kind="stable")])

@@ -89,7 +89,7 @@ def sweep(space: Space, workload: Workload, *, folder: str | Path | None = None,
     with clock.phase("requests"):
         book = (search.catalog or Catalog()).prices(search.prices) if isinstance(search.prices, str) else search.prices
         evaluator = ClassedEvaluator(workload=workload, requests=realise(workload), prices=book, constraints=space.constraints)
-    hashes = identity(space, workload, search, book)
+    hashes = identity(space, workload, search, book, evaluator.requests)
     store = RunFolder.existing(resume, hashes) if resume is not None else None
     folder_before = search.tuning.get("warm_start")
     warm = warm_start(folder_before, space, hashes) if folder_before is not None else Warm()
@@ -275,15 +275,18 @@ def _certificate(loop: "Loop", plan: Plan, front: "pd.DataFrame", *, interrupted
     if plan.listed is not None:
         return Certificate("none", f"{plan.reason}: nothing is known of the others")
     if plan.screened is None:
-        if plan.table is not None and len(loop.rows) == len(plan.table):
+        if plan.table is not None and sum(not is_aside(row) for row in loop.rows.values()) == len(plan.table):
             return Certificate("exact", "every design of the space was simulated", 0, dict.fromkeys(EPSILONS, 0))
         return unscreened(loop.space)
     goals = [goal.metric for goal in loop.space.objectives]
     sampler: ScreenSampler = loop.study.sampler  # type: ignore[assignment]
     bounds = getattr(loop.proved, "bounds", None)
     points = front[goals].to_numpy(dtype=float)
-    simulated = plan.indices(sampler.taken, loop.variables)
-    rows = {index: loop.rows[key] for key, index in _indices(loop).items() if loop.rows[key]["feasible"]}
-    none = dict.fromkeys(goals, np.nan)
-    measured = np.array([[float(rows.get(index, none)[goal]) for goal in goals] for index in simulated.tolist()]).reshape(-1, len(goals))
+    at = _indices(loop)
+    aside = {key for key, row in loop.rows.items() if is_aside(row)}  # a bound must exclude them like any that was not simulated
+    simulated = plan.indices(sampler.taken, {key: values for key, values in loop.variables.items() if key not in aside})
+    simulated = np.setdiff1d(simulated, [at[key] for key in aside & at.keys()])
+    rows = {index: loop.rows[key] for key, index in at.items() if loop.rows[key]["feasible"]}
+    measured = np.array([[rows.get(index, {}).get(goal) for goal in goals] for index in simulated.tolist()], dtype=float)
+    measured = measured.reshape(-1, len(goals))
     return certificate(_asked(loop), plan.screened, simulated, points, measured=measured, bounds=bounds)

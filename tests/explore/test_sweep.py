@@ -253,7 +253,7 @@ def test_an_unsatisfiable_search_names_the_constraint() -> None:
         ({"sampler": {"share": 1.5}}, "search.share is 1.5"),
         ({"sampler": {"least": "many"}}, "search.least is 'many'"),
         ({"sampler": "cmaes"}, "cmaes follows one objective and this search has 2"),
-        ({"sampler": {"certify": -0.1}}, "search.certify is -0.1: must be an epsilon >= 0 and < 1"),
+        ({"sampler": {"certify": -0.1}}, "search.certify is -0.1: must be the epsilon 0 or 0.02, or null"),
         ({"sampler": {"fidelities": [0.1, 0.5]}}, "search.fidelities is [0.1, 0.5]: must be shares of the requests that end with 1"),
         ({"sampler": {"refit": 3}}, "search.refit is 3: must be true or false"),
         ({"sampler": {"warm_start": 3}}, "search.warm_start is 3: must be the folder of another run"),
