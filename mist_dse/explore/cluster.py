@@ -123,6 +123,8 @@ class Cluster:
 
 def connected(*, workers: int, scheduler: str | None = None, scheduler_file: str | None = None) -> Cluster:
     """The cluster of a scheduler, or one of our own with so many workers; `ExecutorError` in one line where there is none."""
+    if scheduler_file is not None and not Path(scheduler_file).is_file():
+        raise ExecutorError(f"executor: scheduler_file is {scheduler_file}: no such file; dask scheduler --scheduler-file writes it")
     try:
         import distributed
     except ImportError:
@@ -130,8 +132,6 @@ def connected(*, workers: int, scheduler: str | None = None, scheduler_file: str
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what befalls a worker is told in the results
     if scheduler is None and scheduler_file is None:
         return Cluster(_own(distributed, workers), workers)
-    if scheduler_file is not None and not Path(scheduler_file).is_file():
-        raise ExecutorError(f"executor: scheduler_file is {scheduler_file}: no such file; dask scheduler --scheduler-file writes it")
     client = _joined(distributed, scheduler, scheduler_file)
     return Cluster(client, sum(client.nthreads().values()))
 
