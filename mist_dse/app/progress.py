@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from mist_dse.explore.stopping import Progress
+from mist_dse.explore.searches.stopping import Progress
 
 TERMINAL_PERIOD, LINE_PERIOD = 0.2, 5.0
 """Least seconds between two lines in a terminal, and in a file or a pipe."""

@@ -12,9 +12,9 @@ from mist_dse.app.errors import UsageError
 from mist_dse.app.inputs import catalog_of, changed_design, workload_of
 from mist_dse.app.words import command_line
 from mist_dse.explore import Space
-from mist_dse.explore.goals import objectives_of
-from mist_dse.explore.manifest import identity
-from mist_dse.explore.options import Search
+from mist_dse.explore.searches.manifest import identity
+from mist_dse.explore.searches.options import Search
+from mist_dse.explore.spaces.goals import objectives_of
 from mist_dse.metrics import parse_limit
 from mist_dse.report.run import Run, read_run
 from mist_dse.requests import realise

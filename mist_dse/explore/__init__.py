@@ -5,16 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mist_dse.explore.errors import SpaceError, StoreError
-    from mist_dse.explore.samplers import ScreenSampler
-    from mist_dse.explore.screening import ScreenTable, screen
-    from mist_dse.explore.search import SweepResult, sweep
-    from mist_dse.explore.space import Space
-    from mist_dse.explore.stopping import Progress
+    from mist_dse.explore.screens.screening import ScreenTable, screen
+    from mist_dse.explore.searches.samplers import ScreenSampler
+    from mist_dse.explore.searches.search import SweepResult, sweep
+    from mist_dse.explore.searches.stopping import Progress
+    from mist_dse.explore.spaces.space import Space
 
 __all__ = ["Progress", "ScreenSampler", "ScreenTable", "Space", "SpaceError", "StoreError", "SweepResult", "screen", "sweep"]
 
-_HOMES = {"Progress": "stopping", "ScreenSampler": "samplers", "ScreenTable": "screening", "Space": "space", "SpaceError": "errors",
-          "StoreError": "errors", "SweepResult": "search", "screen": "screening", "sweep": "search"}  # fmt: skip
+_HOMES = {"Progress": "searches.stopping", "ScreenSampler": "searches.samplers", "ScreenTable": "screens.screening",
+          "Space": "spaces.space", "SpaceError": "errors", "StoreError": "errors", "SweepResult": "searches.search",
+          "screen": "screens.screening", "sweep": "searches.search"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

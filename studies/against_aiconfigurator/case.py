@@ -14,8 +14,8 @@ import pandas as pd
 from mist_dse.catalog import Catalog
 from mist_dse.evaluation import evaluate
 from mist_dse.explore import Space
-from mist_dse.explore.ratescreen import rate_screen
-from mist_dse.explore.table import DesignTable
+from mist_dse.explore.screens.ratescreen import rate_screen
+from mist_dse.explore.spaces.table import DesignTable
 from mist_dse.specs.design import Pool
 from mist_dse.specs.hardware import PriceBook
 from mist_dse.specs.workload import Arrivals, Lengths, Workload

@@ -10,11 +10,11 @@ from spaces import OBJECTIVES, SPACES, TRUTH, space, truth, workload
 
 from mist_dse.catalog import Catalog
 from mist_dse.explore import screen
-from mist_dse.explore.bounds import Asked, Bounds
-from mist_dse.explore.executor import executor
 from mist_dse.explore.front import front_mask
-from mist_dse.explore.goals import minimised
-from mist_dse.explore.order import screen_order
+from mist_dse.explore.proofs.bounds import Asked, Bounds
+from mist_dse.explore.runs.executor import executor
+from mist_dse.explore.searches.order import screen_order
+from mist_dse.explore.spaces.goals import minimised
 from mist_dse.requests import realise
 
 BATCH, NOTHING = 24, np.zeros(0, dtype=np.int64)
@@ -47,8 +47,10 @@ def case(name: str, trace: str, count: int, router: str = "round_robin") -> None
         sharper, done = certified(sharper, order, points, epsilon)
         found, true = (np.unique(values[front_mask(values)], axis=0) for values in (points[done], points))
         same = "the true" if found.shape == true.shape and np.allclose(found, true, rtol=1e-9) else "another"
-        shares = [len(each) / size for each in (taken.left(front, NOTHING, epsilon), left, done)]
-        print("\n  epsilon {:4g}: left by pools {:.2%}, by pairs {:.2%}, simulated {:.2%}, {} front".format(epsilon, *shares, same), end="")
+        ran = np.unique(table["run"].to_numpy()[done])
+        shares = [len(each) / size for each in (taken.left(front, NOTHING, epsilon), left, done, ran)]
+        row = "\n  epsilon {:4g}: left by pools {:.2%}, by pairs {:.2%}, evaluated {:.2%}, simulated {:.2%}, {} front"
+        print(row.format(epsilon, *shares, same), end="")
     wrong, pairs = sum(each.violated(every, points[every]).size for each in (taken, sharper)), int(sharper.sharp.sum())
     print(f"\n  violations: {wrong} of {len(every):,} feasible designs, {pairs:,} of them bounded pair by pair", flush=True)
 

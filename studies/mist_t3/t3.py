@@ -15,9 +15,9 @@ import pandas as pd
 
 from mist_dse.catalog import Catalog, conf_dir
 from mist_dse.explore import Space
-from mist_dse.explore.executor import executor
-from mist_dse.explore.record import Evaluator, warm_up
-from mist_dse.explore.table import DesignTable
+from mist_dse.explore.runs.executor import executor
+from mist_dse.explore.runs.record import Evaluator, warm_up
+from mist_dse.explore.spaces.table import DesignTable
 from mist_dse.metrics import parse_limit
 from mist_dse.requests import realise
 from mist_dse.rows import Requests

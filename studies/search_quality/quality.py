@@ -4,7 +4,7 @@ Quality: hypervolume on log axes over the box of the true front (reference: its 
 and the share of the front's members found. A share of simulations is that of all designs of the space.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,17 +14,18 @@ import pandas as pd
 from spaces import OBJECTIVES, space, truth, workload
 
 from mist_dse.catalog import Catalog
-from mist_dse.explore.chunks import Chunks
-from mist_dse.explore.executor import serial
-from mist_dse.explore.fidelity import ShortRuns
 from mist_dse.explore.front import front_mask, hypervolume
-from mist_dse.explore.options import Search
-from mist_dse.explore.plan import Plan, planned
-from mist_dse.explore.record import Evaluator, Row
-from mist_dse.explore.samplers import ScreenSampler, named_sampler
-from mist_dse.explore.search import Clock
-from mist_dse.explore.stopping import Stopping
-from mist_dse.explore.study import Loop, new_study
+from mist_dse.explore.runs.chunks import Chunks
+from mist_dse.explore.runs.executor import serial
+from mist_dse.explore.runs.record import Evaluator, Row
+from mist_dse.explore.searches.fidelity import ShortRuns
+from mist_dse.explore.searches.options import Search
+from mist_dse.explore.searches.plan import Plan, planned
+from mist_dse.explore.searches.samplers import ScreenSampler, named_sampler
+from mist_dse.explore.searches.search import Clock
+from mist_dse.explore.searches.stopping import Stopping
+from mist_dse.explore.searches.study import Loop, new_study
+from mist_dse.explore.searches.twins import Classes, Group, Twin
 from mist_dse.requests import realise
 from mist_dse.specs.design import Design
 
@@ -38,7 +39,7 @@ TRIALS = {"tpe": 1500, "screen": 1 << 20, "screen without refit": 1 << 20}
 """Most proposals of a sampler (`MANY`: of any other): those that know nothing of limits propose ten designs in eleven beyond those of
 the large spaces, genetic ones repeat themselves, and each proposal takes longer than the last, up to 40 ms."""
 
-MANY = 4000
+MANY = 8000
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ class LookUp(Evaluator):
     index_of: Mapping[str, int]
     whole: int
 
+    def __call__(self, designs: Sequence[Design | Twin]) -> list[Row]:
+        """Rows of designs, and of those that show the outcome of another."""
+        return [self.row(one) if isinstance(one, Design) else self.row(one.design) | {"same_as": one.like.design_id} for one in designs]
+
     def row(self, design: Design) -> Row:
         """The row of one design."""
         if len(self.requests.arrival) < self.whole:
@@ -72,6 +77,26 @@ class LookUp(Evaluator):
             return self.refusal(1.0, "saturated", design.design_id)
         known = {goal.removeprefix("min "): float(found[goal.removeprefix("min ")]) for goal in OBJECTIVES}
         return {**self.refusal(0.0, "", design.design_id), "feasible": True, **known}
+
+
+class Runs(Classes):
+    """Outcome classes as the truth table knows them: designs of one run."""
+
+    def __init__(self, asked: LookUp) -> None:
+        super().__init__()
+        self.asked, self.shown = asked, dict[int, tuple[Design, Row]]()
+
+    def _run(self, design: Design) -> int:
+        return int(self.asked.table["run"].iloc[self.asked.index_of[design.design_id]])
+
+    def add(self, group: Group, design: Design, row: Row) -> None:
+        """A design that was simulated, with its row."""
+        self.shown.setdefault(self._run(design), (design, row))
+
+    def twin(self, group: Group, design: Design) -> Twin | None:
+        """One of the same run."""
+        known = self.shown.get(self._run(design))
+        return None if known is None else Twin(design, *known)
 
 
 class Scale:
@@ -111,8 +136,8 @@ def scene(case: Case) -> tuple[LookUp, Plan, Scale]:
 
 
 def simulated(case: Case, sampler: str, most: int, *, seed: int = 0, short: float | None = None) -> tuple[np.ndarray, Loop]:
-    """Indices of the designs that a search simulates, in their order, and the search. Samplers: those of ``search=``, ``screen without
-    refit``, and ``nsga2 from the screen's front``."""
+    """Indices of the designs whose outcome a search learns from ``most`` simulations, in their order, and the search. Samplers: those of
+    ``search=``, ``screen without refit``, and ``nsga2 from the screen's front``."""
     evaluator, plan, _ = scene(case)
     asked = space(case.name, objectives=OBJECTIVES[: case.objectives])
     follows: Any = named_sampler("nsga2" if " " in sampler or sampler == "screen" else sampler, seed=seed, objectives=case.objectives)
@@ -128,6 +153,7 @@ def simulated(case: Case, sampler: str, most: int, *, seed: int = 0, short: floa
         stopping=Stopping(evaluations=most),
         designs=len(evaluator.table),
         batch=96 if isinstance(follows, ScreenSampler) and "front" not in sampler else 50 if "nsga" in sampler else 8,
+        classes=Runs(evaluator),
         exhausted=lambda: len(loop.study.get_trials(deepcopy=False)) >= TRIALS.get(sampler, MANY),
         listed=lambda number: number in getattr(follows, "index_of", {}),
     )
@@ -150,7 +176,9 @@ def curve(case: Case, sampler: str) -> list[tuple[float, float]]:
     size = len(scene(case)[0].table)
     shares = SHARES["small" if size <= SMALL else "large"]
     counts = [max(round(share * size), 1) for share in shares]
-    found = simulated(case, sampler, counts[-1])[0]
+    found, loop = simulated(case, sampler, counts[-1])
+    runs = np.cumsum([not row.get("same_as") for row in loop.rows.values()])
     # a sampler that ran out of proposals is shown once more, with all that it has found
-    reached = sum(count <= len(found) for count in counts) + 1
-    return [scene(case)[2].of(found[:count]) if place < reached else (float("nan"), float("nan")) for place, count in enumerate(counts)]
+    reached = sum(count <= runs[-1] for count in counts) + 1
+    known = [found[: np.searchsorted(runs, count, side="right")] for count in counts]
+    return [scene(case)[2].of(each) if place < reached else (float("nan"), float("nan")) for place, each in enumerate(known)]

@@ -48,7 +48,8 @@ def short_runs(case: Case, most: int = 160) -> None:
     for short in (None, SHORT):
         found, loop = simulated(case, "screen", most, short=short)
         volume, members = scene(case)[2].of(found)
-        print(f"{case.trace}, short {short}: {len(found)} whole runs, {loop.seen.spent:.0f} in all: {volume:.4f}/{members:.2f}")
+        whole = sum(not row.get("same_as") for row in loop.rows.values())
+        print(f"{case.trace}, short {short}: {whole} whole runs, {loop.seen.spent:.0f} in all: {volume:.4f}/{members:.2f}")
 
 
 if __name__ == "__main__":

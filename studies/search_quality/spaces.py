@@ -82,6 +82,7 @@ def workload(name: str, trace: str) -> Workload:
 
 
 def truth(name: str, trace: str, router: str = "round_robin") -> pd.DataFrame:
-    """Every design of a space in the order of its table: ``feasible``, and the objectives where it is."""
+    """Every design of a space in the order of its table: ``feasible``, and the objectives where it is; ``run``: the design whose
+    run, in which no other limit on batches would have bound, shows its outcome."""
     suffix = "" if router == "round_robin" else f"_{router}"
     return pd.read_parquet(TRUTH / f"{name}_{trace}{suffix}.parquet")

@@ -21,8 +21,8 @@ from mist_dse import metrics
 from mist_dse.analytic import saturated
 from mist_dse.catalog import Catalog
 from mist_dse.evaluation import _pool_row
-from mist_dse.explore.record import Evaluator
-from mist_dse.explore.table import DesignTable
+from mist_dse.explore.runs.record import Evaluator
+from mist_dse.explore.spaces.table import DesignTable
 from mist_dse.perf.capacity import kv_blocks
 from mist_dse.requests import realise
 from mist_dse.specs.design import Design
@@ -68,23 +68,23 @@ def same(design: Design, other: Design, found: dict[str, Any], longest: int) -> 
 
 def group(designs: Sequence[Design], evaluator: Evaluator) -> list[dict[str, object]]:
     """Rows of designs that differ in batch limits alone: demand and verdict, and metrics where it is not saturated (`evaluate`
-    gives the same verdict); a run stands for all whose limits would not have bound in it."""
+    gives the same verdict); a run stands for all whose limits would not have bound in it, and ``run`` is the place of its design."""
     rows: list[dict[str, object]] = [{}] * len(designs)
-    ran: list[tuple[Design, dict[str, Any]]] = []
+    ran: list[tuple[int, dict[str, Any]]] = []
     longest = int((evaluator.requests.input_tokens + evaluator.requests.max_tokens).max())
     for place in sorted(range(len(designs)), key=lambda index: tuple(-limits(designs[index]).ravel())):
         design = designs[place]
         lowered = lower(design, evaluator.requests, pool_row=_pool_row)
         asked = {} if isinstance(lowered, Infeasible) else metrics.demands(lowered, metrics.shared_names(design), evaluator.requests)
         demand = metrics.highest(asked, steps=False)[2] if asked else np.nan
-        rows[place] = {"demand": demand, "feasible": False}
+        rows[place] = {"run": place, "demand": demand, "feasible": False}
         if not asked or saturated(asked, evaluator.requests):
             continue
-        found = next((known for other, known in ran if same(design, other, known, longest)), None)
+        run, found = next(((run, known) for run, known in ran if same(design, designs[run], known, longest)), (place, None))
         if found is None:
             found = evaluator.row(design)
-            ran.append((design, found))
-        rows[place] = {"demand": demand, "feasible": found["feasible"], **{column: found[column] for column in COLUMNS}}
+            ran.append((place, found))
+        rows[place] = {"run": run, "demand": demand, "feasible": found["feasible"], **{column: found[column] for column in COLUMNS}}
     return rows
 
 
@@ -94,8 +94,10 @@ def part(name: str, trace: str, router: str, number: int, groups: Sequence[Seque
     if path.exists():
         return
     table, evaluator = _asked(name, trace, router)
-    rows = [row for each in groups for row in group([table.design(index) for index in each], evaluator)]
-    found = pd.DataFrame(rows, columns=["demand", "feasible", *COLUMNS], index=[index for each in groups for index in each])
+    rows = [
+        {**row, "run": each[int(str(row["run"]))]} for each in groups for row in group([table.design(index) for index in each], evaluator)
+    ]
+    found = pd.DataFrame(rows, columns=["run", "demand", "feasible", *COLUMNS], index=[index for each in groups for index in each])
     found.to_parquet(path.with_suffix(".tmp"))
     path.with_suffix(".tmp").rename(path)
 
@@ -123,7 +125,7 @@ def main(name: str, trace: str, router: str = "round_robin") -> None:
     found = pd.concat([pd.read_parquet(path) for path in parts]).sort_index()
     found.to_parquet(TRUTH / ".parts" / f"all_{name}_{trace}_{router}.parquet")
     suffix = "" if router == "round_robin" else f"_{router}"
-    kept = found[["feasible", *(goal.removeprefix("min ") for goal in OBJECTIVES)]]
+    kept = found[["run", "feasible", *(goal.removeprefix("min ") for goal in OBJECTIVES)]]
     kept.to_parquet(TRUTH / f"{name}_{trace}{suffix}.parquet", compression="zstd")
     print(f"{name} {trace}: {len(found):,} designs, {int(found['feasible'].sum()):,} feasible", Path(__file__).name)
 

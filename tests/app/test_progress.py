@@ -6,7 +6,7 @@ import math
 import pytest
 
 from mist_dse.app.progress import ProgressLine, progress_text
-from mist_dse.explore.stopping import Progress
+from mist_dse.explore.searches.stopping import Progress
 
 
 class Screen(io.StringIO):

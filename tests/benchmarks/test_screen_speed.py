@@ -13,10 +13,10 @@ import yaml
 
 from mist_dse.catalog import Catalog, conf_dir
 from mist_dse.explore import Space, screen
-from mist_dse.explore.goals import minimised
-from mist_dse.explore.order import screen_order
-from mist_dse.explore.screening import Screener
-from mist_dse.explore.shortlist import shortlist
+from mist_dse.explore.screens.screening import Screener
+from mist_dse.explore.screens.shortlist import shortlist
+from mist_dse.explore.searches.order import screen_order
+from mist_dse.explore.spaces.goals import minimised
 from mist_dse.requests import realise
 from mist_dse.specs.workload import Arrivals, Workload
 from tests.explore.spaces import packaged

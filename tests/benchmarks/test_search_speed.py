@@ -18,8 +18,8 @@ import yaml
 
 from mist_dse.catalog import Catalog, load_design
 from mist_dse.explore import Space, SweepResult, sweep
-from mist_dse.explore.record import Evaluator, Row, warm_up
-from mist_dse.explore.twins import ClassedEvaluator, limits
+from mist_dse.explore.runs.record import Evaluator, Row, warm_up
+from mist_dse.explore.searches.twins import ClassedEvaluator, limits
 from mist_dse.requests import realise
 from mist_dse.specs.design import Design
 from tests.explore.spaces import packaged
@@ -51,8 +51,8 @@ class Recorded(ClassedEvaluator):
 @pytest.fixture(autouse=True)
 def uncertified(monkeypatch: pytest.MonkeyPatch) -> None:
     """The certificate follows the search and is measured by itself; of made-up rows it would have nothing to say."""
-    from mist_dse.explore import search
-    from mist_dse.explore.certificate import Certificate
+    from mist_dse.explore.proofs.certificate import Certificate
+    from mist_dse.explore.searches import search
 
     monkeypatch.setattr(search, "_certificate", lambda *asked, **known: Certificate("none", "not asked for"))
 
@@ -63,7 +63,7 @@ def given() -> tuple[Space, Any]:
 
 
 def test_the_parent_spends_less_than_two_ms_per_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mist_dse.explore import search
+    from mist_dse.explore.searches import search
 
     space, workload = given()
     monkeypatch.setattr(search, "ClassedEvaluator", Recorded)

@@ -15,7 +15,7 @@ import pytest
 import mist_dse as md
 from mist_dse.catalog import Catalog
 from mist_dse.explore import Space, sweep
-from mist_dse.explore.variables import variables
+from mist_dse.explore.spaces.variables import variables
 from mist_dse.perf.tiers import block_bytes
 from mist_dse.requests import realise
 from mist_dse.requests.reuse import by_session, round_robin

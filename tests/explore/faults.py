@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mist_dse.explore.record import Row
-from mist_dse.explore.twins import ClassedEvaluator
+from mist_dse.explore.runs.record import Row
+from mist_dse.explore.searches.twins import ClassedEvaluator
 from mist_dse.specs.design import Design
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +110,8 @@ def until(holds: Any, process: "subprocess.Popen[str] | None" = None, seconds: f
 
 def main(job: Job) -> int:
     """Search as ordered."""
-    from mist_dse.explore import search, store
+    from mist_dse.explore.runs import store
+    from mist_dse.explore.searches import search
     from tests.explore import faults
     from tests.explore.spaces import space, workload
 

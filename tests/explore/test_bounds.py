@@ -9,12 +9,12 @@ import pytest
 
 from mist_dse.catalog import Catalog
 from mist_dse.explore import ScreenTable, screen
-from mist_dse.explore.bounds import BOUNDED, Floors, design_bounds
-from mist_dse.explore.certificate import EPSILONS, Asked, certificate, excluded
 from mist_dse.explore.front import front_mask
-from mist_dse.explore.goals import minimised
-from mist_dse.explore.order import screen_order
-from mist_dse.explore.record import Evaluator
+from mist_dse.explore.proofs.bounds import BOUNDED, Floors, design_bounds
+from mist_dse.explore.proofs.certificate import EPSILONS, Asked, certificate, excluded
+from mist_dse.explore.runs.record import Evaluator
+from mist_dse.explore.searches.order import screen_order
+from mist_dse.explore.spaces.goals import minimised
 from mist_dse.metrics import METRICS
 from mist_dse.requests import realise
 from tests.explore.spaces import space, workload
@@ -107,7 +107,7 @@ def test_epsilon_lies_between_exact_and_none() -> None:
 
 
 def test_too_many_combinations_take_no_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mist_dse.explore import bounds
+    from mist_dse.explore.proofs import bounds
 
     monkeypatch.setattr(bounds, "MOST_BOUNDS", 1)
     job, table = asked(constraints=[]), screened()

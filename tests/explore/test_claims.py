@@ -7,7 +7,7 @@ import pytest
 
 from mist_dse.catalog import Catalog
 from mist_dse.explore import StoreError, sweep
-from mist_dse.explore.record import ASIDE
+from mist_dse.explore.runs.record import ASIDE
 from mist_dse.specs.workload import Arrivals, Lengths, Workload
 from tests.explore.spaces import space, workload
 

@@ -5,10 +5,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mist_dse.explore.difference import Change, Difference, Moved, Recorded, difference
 from mist_dse.explore.front import front_mask
-from mist_dse.explore.goals import objective
-from mist_dse.explore.standing import Box
+from mist_dse.explore.reviews.difference import Change, Difference, Moved, Recorded, difference
+from mist_dse.explore.reviews.standing import Box
+from mist_dse.explore.spaces.goals import objective
 
 GOALS = (objective("min usd_per_hour"), objective("min ttft_p90"))
 A = {"cheap": (1.0, 9.0), "middle": (2.0, 4.0), "fast": (4.0, 1.0), "poor": (5.0, 5.0)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mist_dse.explore.errors import EmptySpaceError, ExecutorError, SpaceError
-from mist_dse.explore.executor import Lost, executor, warming
+from mist_dse.explore.runs.executor import Lost, executor, warming
 
 
 def double(chunk: list[int]) -> list[int]:
@@ -64,7 +64,7 @@ def test_warming_simulates_even_where_the_base_design_cannot_run(monkeypatch: py
     """What no kernel ran for is not compiled, and two workers would then compile at once."""
     from mist_dse import sim
     from mist_dse.catalog import Catalog, load_design
-    from mist_dse.explore.record import Evaluator, warm_up
+    from mist_dse.explore.runs.record import Evaluator, warm_up
     from mist_dse.requests import realise
     from tests.explore.spaces import space, workload
 
@@ -108,7 +108,7 @@ def test_a_notebook_may_use_joblib_after_a_search() -> None:
     """Loky keeps one pool per process: joblib's ``Parallel`` makes its own after ours, and ours works again after that."""
     from joblib import Parallel, delayed
 
-    from mist_dse.explore.processes import pool
+    from mist_dse.explore.runs.processes import pool
 
     for _ in range(2):
         assert pool(2).submit(abs, -3).result() == 3

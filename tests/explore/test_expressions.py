@@ -5,7 +5,7 @@ import random
 import pytest
 
 from mist_dse.explore.errors import SpaceError
-from mist_dse.explore.expressions import compared, expression
+from mist_dse.explore.spaces.expressions import compared, expression
 
 PATHS = ("pools.a.tp", "pools.a-b.tp", "pools.a.tp2", "placement", "services.x.wait")
 VALUES = {"pools.a.tp": 3, "pools.a-b.tp": 4, "pools.a.tp2": 5, "placement": "colocated", "services.x.wait": "2 ms"}

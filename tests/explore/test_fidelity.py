@@ -7,9 +7,9 @@ import pytest
 from mist_dse.catalog import Catalog
 from mist_dse.evaluation import evaluate
 from mist_dse.explore import sweep
-from mist_dse.explore.executor import serial
-from mist_dse.explore.fidelity import MARGIN, ShortRuns, first_requests
-from mist_dse.explore.record import Evaluator
+from mist_dse.explore.runs.executor import serial
+from mist_dse.explore.runs.record import Evaluator
+from mist_dse.explore.searches.fidelity import MARGIN, ShortRuns, first_requests
 from mist_dse.requests import realise
 from tests.explore.spaces import space, workload
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mist_dse.explore.front import front_mask, hypervolume
-from mist_dse.explore.order import by_gain, distances, screen_order, with_alarms
+from mist_dse.explore.searches.order import by_gain, distances, screen_order, with_alarms
 
 POINTS = np.array([[0.0, 2.0], [0.0, 2.0], [1.0, 1.0], [2.0, 0.0], [2.0, 2.0], [0.0, 0.0], [np.nan, 0.0]])
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mist_dse.explore.outcome import nothing_feasible
+from mist_dse.explore.searches.outcome import nothing_feasible
 
 
 @pytest.mark.parametrize(("limit", "ends"), [("ttft_p90 <= 2 s", "reaches 3, 50% off"), ("ttft_p90 <= 0 s", "reaches 3")])

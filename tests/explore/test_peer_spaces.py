@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mist_dse.catalog import Catalog
-from mist_dse.explore.table import DesignTable
+from mist_dse.explore.spaces.table import DesignTable
 from mist_dse.specs.evaluation import Infeasible
 from mist_dse.stages import lower, lower_pool
 from studies.against_aiconfigurator import case

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mist_dse.explore.rankerror import rank_error
+from mist_dse.explore.screens.rankerror import rank_error
 
 
 def test_the_same_order_with_a_constant_factor() -> None:

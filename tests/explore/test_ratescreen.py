@@ -7,8 +7,8 @@ import pytest
 
 from mist_dse.evaluation import evaluate
 from mist_dse.explore.errors import SpaceError
-from mist_dse.explore.ratescreen import RateScreen, rate_screen
-from mist_dse.explore.space import Space
+from mist_dse.explore.screens.ratescreen import RateScreen, rate_screen
+from mist_dse.explore.spaces.space import Space
 from mist_dse.requests import paced, realise
 from mist_dse.specs.workload import Arrivals, Workload
 from tests.explore.spaces import catalog, space, workload

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mist_dse.explore.refit import LEAST, Refit, validated_fall
+from mist_dse.explore.searches.refit import LEAST, Refit, validated_fall
 from mist_dse.metrics import parse_objective
 
 GOALS = [parse_objective("min usd_per_hour"), parse_objective("min ttft_p90")]
@@ -51,7 +51,7 @@ def test_errors_of_pools_are_corrected_and_the_order_is_better_for_it() -> None:
     assert found.adopted == 1
     truth = np.column_stack([found.screened["usd_per_hour"], measured])
     from mist_dse.explore.front import front_mask
-    from mist_dse.explore.order import screen_order
+    from mist_dse.explore.searches.order import screen_order
 
     members = set(np.flatnonzero(front_mask(truth)).tolist())
     plain = screen_order(found.estimates, found.feasible, [goal.metric for goal in GOALS]).tolist()

@@ -10,13 +10,11 @@ import pytest
 
 from mist_dse.catalog import load_design
 from mist_dse.explore import SweepResult, sweep
-from mist_dse.explore.confidence import Confidence, Draws, confidence, outcomes, stored_design
 from mist_dse.explore.errors import SpaceError
-from mist_dse.explore.goals import objective, static_limit
-from mist_dse.explore.predictions import LATENCIES, Predictions, predictions
-from mist_dse.explore.record import Evaluator
-from mist_dse.explore.reruns import Reruns
-from mist_dse.explore.robustness import (
+from mist_dse.explore.reviews.confidence import Confidence, Draws, confidence, outcomes, stored_design
+from mist_dse.explore.reviews.predictions import LATENCIES, Predictions, predictions
+from mist_dse.explore.reviews.reruns import Reruns
+from mist_dse.explore.reviews.robustness import (
     book_draws,
     contest,
     interval_draws,
@@ -26,6 +24,8 @@ from mist_dse.explore.robustness import (
     seed_noise,
     standing,
 )
+from mist_dse.explore.runs.record import Evaluator
+from mist_dse.explore.spaces.goals import objective, static_limit
 from mist_dse.metrics import parse_limit
 from mist_dse.requests import realise
 from mist_dse.specs.design import Design

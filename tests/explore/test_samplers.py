@@ -9,7 +9,7 @@ import pytest
 from mist_dse.catalog import Catalog
 from mist_dse.explore import ScreenSampler, screen, sweep
 from mist_dse.explore.errors import LargeSpaceError
-from mist_dse.explore.samplers import suggested
+from mist_dse.explore.searches.samplers import suggested
 from mist_dse.specs._check import SpecError
 from tests.explore.spaces import VARY, space, workload
 
@@ -77,7 +77,7 @@ def test_a_space_too_large_to_enumerate_is_searched_by_nsga2_through_the_same_sa
 
 
 def test_pools_that_combine_to_too_many_designs_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mist_dse.explore import table
+    from mist_dse.explore.spaces import table
 
     monkeypatch.setattr(table, "LARGEST", 10)
     with pytest.raises(LargeSpaceError, match="more than"):

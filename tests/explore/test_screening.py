@@ -10,8 +10,8 @@ from mist_dse.catalog import Catalog
 from mist_dse.evaluation import evaluate
 from mist_dse.explore import screen
 from mist_dse.explore.errors import EmptySpaceError, SpaceError
-from mist_dse.explore.poolscreen import BAND
-from mist_dse.explore.screening import METRICS
+from mist_dse.explore.screens.poolscreen import BAND
+from mist_dse.explore.screens.screening import METRICS
 from mist_dse.metrics import METRICS as KNOWN
 from mist_dse.requests import realise
 from mist_dse.specs.evaluation import Infeasible

@@ -9,9 +9,9 @@ import pytest
 from mist_dse.explore import screen
 from mist_dse.explore.errors import SpaceError
 from mist_dse.explore.front import front_mask
-from mist_dse.explore.goals import minimised, objective
-from mist_dse.explore.sensitivity import Codes, frame_codes, importances, indices, sensitivity, simulated_importances
-from mist_dse.explore.standing import Box
+from mist_dse.explore.reviews.sensitivity import Codes, frame_codes, importances, indices, sensitivity, simulated_importances
+from mist_dse.explore.reviews.standing import Box
+from mist_dse.explore.spaces.goals import minimised, objective
 from tests.explore.spaces import space, workload
 
 

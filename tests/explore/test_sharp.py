@@ -12,13 +12,13 @@ from hypothesis import given, settings, strategies as st
 from mist_dse.catalog import Catalog
 from mist_dse.evaluation import simulate
 from mist_dse.explore import ScreenTable, screen
-from mist_dse.explore.bounds import Asked, Bounds, reached
-from mist_dse.explore.certificate import certificate
-from mist_dse.explore.combinations import Floors
-from mist_dse.explore.exact import entry, longest_hops, ran_alone, slowest_link
 from mist_dse.explore.front import front_mask
-from mist_dse.explore.record import Evaluator
-from mist_dse.explore.sharp import PairFloors
+from mist_dse.explore.proofs.bounds import Asked, Bounds, reached
+from mist_dse.explore.proofs.certificate import certificate
+from mist_dse.explore.proofs.combinations import Floors
+from mist_dse.explore.proofs.exact import entry, longest_hops, ran_alone, slowest_link
+from mist_dse.explore.proofs.sharp import PairFloors
+from mist_dse.explore.runs.record import Evaluator
 from mist_dse.requests import realise
 from mist_dse.rows import Jobs
 from mist_dse.specs.design import Design
@@ -201,7 +201,7 @@ def test_a_decode_pool_without_room_proves_nothing() -> None:
 
 
 def known(job: Asked) -> Any:
-    from mist_dse.explore.sharp import _Known
+    from mist_dse.explore.proofs.sharp import _Known
 
     return _Known(job.requests)
 

@@ -5,18 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mist_dse.explore import screen, shortlist as module
+from mist_dse.explore import screen
 from mist_dse.explore.errors import EmptySpaceError, LargeSpaceError, SpaceError
 from mist_dse.explore.front import ranks
-from mist_dse.explore.goals import minimised, objective
-from mist_dse.explore.shortlist import Kept, Lottery, dominated, shortlist
+from mist_dse.explore.screens import shortlist as module
+from mist_dse.explore.screens.shortlist import Kept, Lottery, dominated, shortlist
+from mist_dse.explore.spaces.goals import minimised, objective
 from tests.explore.spaces import BASE, space, workload
 
 
 @pytest.mark.parametrize("goals", [("min usd_per_hour", "min ttft_p90"), ("min usd_per_hour", "min ttft_p90", "min tpot_p90")])
 def test_the_fronts_kept_are_those_of_the_whole_space(goals: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     here, asked = space(vary=VARIED, objectives=list(goals)), workload()
-    monkeypatch.setattr("mist_dse.explore.screening.CHUNK", 64)
+    monkeypatch.setattr("mist_dse.explore.screens.screening.CHUNK", 64)
     monkeypatch.setattr(module, "BUFFER", 32)
     monkeypatch.setattr(module, "FRONTS", 3)
     found = shortlist(here, asked)
@@ -75,7 +76,7 @@ def test_every_number_has_the_same_chance() -> None:
 
 
 def test_a_table_of_figures_has_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mist_dse.explore.screening.WHOLE", 10)
+    monkeypatch.setattr("mist_dse.explore.screens.screening.WHOLE", 10)
     with pytest.raises(LargeSpaceError, match="ask for a shortlist"):
         screen(space(), workload())
 

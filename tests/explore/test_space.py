@@ -8,7 +8,7 @@ import pytest
 
 from mist_dse.explore import Space, SpaceError
 from mist_dse.explore.errors import EmptySpaceError
-from mist_dse.explore.variables import value_list
+from mist_dse.explore.spaces.variables import value_list
 from mist_dse.perf.price import usd_per_hour
 from tests.explore.spaces import BASE, VARY, catalog, packaged, space
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from mist_dse.explore import Space
-from mist_dse.explore.fields import POOL_FIELDS, SERVICE_FIELDS, TIER_FIELDS
-from mist_dse.explore.goals import STATIC
+from mist_dse.explore.spaces.fields import POOL_FIELDS, SERVICE_FIELDS, TIER_FIELDS
+from mist_dse.explore.spaces.goals import STATIC
 from tests.explore.spaces import catalog
 
 PAGE = (Path(__file__).parents[2] / "docs" / "spaces.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 
 from mist_dse.explore import Space, SpaceError, sweep
 from mist_dse.explore.errors import EmptySpaceError
-from mist_dse.explore.placements import placements
+from mist_dse.explore.spaces.placements import placements
 from mist_dse.perf.network import nodes_of, placements as stands
 from mist_dse.perf.price import usd_per_hour
 from mist_dse.requests import realise

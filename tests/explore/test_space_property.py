@@ -9,7 +9,7 @@ import pytest
 
 from mist_dse.explore import Space
 from mist_dse.explore.errors import EmptySpaceError, SpaceError
-from mist_dse.explore.placements import crossing
+from mist_dse.explore.spaces.placements import crossing
 from mist_dse.specs._check import SpecError
 from mist_dse.specs.design import Design
 from mist_dse.stages.handoff import mismatch

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mist_dse.explore import Space, enumerate as enumeration, population, size
+from mist_dse.explore import Space
 from mist_dse.explore.errors import LargeSpaceError
+from mist_dse.explore.spaces import enumerate as enumeration, population, size
 from mist_dse.perf.capacity import kv_blocks
 from mist_dse.specs.evaluation import Infeasible
 from tests.explore.spaces import catalog, packaged, space

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from mist_dse.explore.goals import objective
-from mist_dse.explore.standing import Box, judged, members, regret
+from mist_dse.explore.reviews.standing import Box, judged, members, regret
+from mist_dse.explore.spaces.goals import objective
 from mist_dse.metrics import parse_limit
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12)

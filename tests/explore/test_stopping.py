@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mist_dse.explore.stopping import Seen, Stopping
+from mist_dse.explore.searches.stopping import Seen, Stopping
 
 
 def fed(batches: list[list[tuple[float, float]]], feasible: bool = True) -> Seen:

@@ -9,9 +9,10 @@ import optuna
 import pandas as pd
 import pytest
 
-from mist_dse.explore import StoreError, SweepResult, store, sweep
-from mist_dse.explore.record import ASIDE
-from mist_dse.explore.store import RunFolder
+from mist_dse.explore import StoreError, SweepResult, sweep
+from mist_dse.explore.runs import store
+from mist_dse.explore.runs.record import ASIDE
+from mist_dse.explore.runs.store import RunFolder
 from tests.explore.spaces import space, workload
 
 QUICK = {"executor": "serial", "evaluations": 24, "sampler": {"batch": 12}}

@@ -194,8 +194,8 @@ def test_a_closed_loop_is_searched_by_nsga2() -> None:
 
 
 def test_a_design_that_kills_its_worker_is_set_aside_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mist_dse.explore import search
-    from mist_dse.explore.executor import Lost, serial
+    from mist_dse.explore.runs.executor import Lost, serial
+    from mist_dse.explore.searches import search
 
     clean = sweep(space(), workload(60), **QUICK)
     poison = clean.results["design_id"][5]
@@ -282,9 +282,9 @@ def test_bad_options_are_one_line(change: dict, words: str) -> None:
 
 
 def test_packaged_searches_and_executors_are_valid() -> None:
-    from mist_dse.explore.executor import setting
-    from mist_dse.explore.options import Search
-    from mist_dse.explore.samplers import SAMPLERS, named_sampler
+    from mist_dse.explore.runs.executor import setting
+    from mist_dse.explore.searches.options import Search
+    from mist_dse.explore.searches.samplers import SAMPLERS, named_sampler
 
     names = []
     for path in sorted((conf_dir() / "search").glob("*.yaml")):

@@ -8,8 +8,8 @@ import pytest
 from mist_dse.catalog import Catalog
 from mist_dse.evaluation import simulate
 from mist_dse.explore import sweep
-from mist_dse.explore.record import Row
-from mist_dse.explore.twins import ClassedEvaluator, Classes, Twin, group, twin_row
+from mist_dse.explore.runs.record import Row
+from mist_dse.explore.searches.twins import ClassedEvaluator, Classes, Twin, group, twin_row
 from mist_dse.requests import realise
 from mist_dse.specs.design import Design
 from tests.explore.spaces import space, workload

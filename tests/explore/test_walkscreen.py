@@ -9,8 +9,8 @@ from mist_dse.analytic.demand import demand, highest
 from mist_dse.evaluation import evaluate
 from mist_dse.explore import Space, screen
 from mist_dse.explore.errors import UnscreenableError
-from mist_dse.explore.sample import chosen_jobs, scenarios
-from mist_dse.explore.screening import Screener
+from mist_dse.explore.screens.sample import chosen_jobs, scenarios
+from mist_dse.explore.screens.screening import Screener
 from mist_dse.requests import realise
 from mist_dse.specs.evaluation import Infeasible
 from mist_dse.specs.workload import Arrivals, Lengths, Workload

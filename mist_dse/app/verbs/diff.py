@@ -8,7 +8,7 @@ from mist_dse.app.config import Job
 from mist_dse.app.errors import DONE, UNMET
 from mist_dse.app.output import csv_text, format_of, json_text, show, table_text
 from mist_dse.app.searched import run_of
-from mist_dse.explore.difference import Change, Difference, Moved, Mover, Recorded, difference
+from mist_dse.explore.reviews.difference import Change, Difference, Moved, Mover, Recorded, difference
 from mist_dse.report.run import Run
 from mist_dse.report.text import design_label
 

@@ -8,10 +8,10 @@ from mist_dse.app.errors import DONE, UsageError
 from mist_dse.app.inputs import catalog_of
 from mist_dse.app.output import csv_text, format_of, json_text, say, show, table_text
 from mist_dse.app.searched import Question, recorded_question, run_of
-from mist_dse.explore.confidence import Confidence, Draws, confidence
-from mist_dse.explore.executor import executor, warming
-from mist_dse.explore.record import Evaluator, warm_up
-from mist_dse.explore.reruns import Reruns
+from mist_dse.explore.reviews.confidence import Confidence, Draws, confidence
+from mist_dse.explore.reviews.reruns import Reruns
+from mist_dse.explore.runs.executor import executor, warming
+from mist_dse.explore.runs.record import Evaluator, warm_up
 from mist_dse.report.run import Run
 from mist_dse.report.text import design_label, metric_text
 from mist_dse.requests import realise

@@ -10,8 +10,8 @@ from mist_dse.app.errors import DONE, UNMET, UsageError, one_line
 from mist_dse.app.output import csv_text, format_of, json_text, say, show, table_text
 from mist_dse.app.searched import Question, question_of, recorded_question, run_of
 from mist_dse.explore.errors import EmptySpaceError
-from mist_dse.explore.screening import METRICS, ScreenTable, screen
-from mist_dse.explore.sensitivity import Importance, sensitivity, simulated_importances
+from mist_dse.explore.reviews.sensitivity import Importance, sensitivity, simulated_importances
+from mist_dse.explore.screens.screening import METRICS, ScreenTable, screen
 from mist_dse.report.text import short_name
 
 READ = """\

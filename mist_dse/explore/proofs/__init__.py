@@ -1,0 +1,1 @@
+"""What no schedule can beat, design by design, and what a finished search therefore proves."""

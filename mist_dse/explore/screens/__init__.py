@@ -1,0 +1,1 @@
+"""Every design at fidelity steady, as arrays: distinct servers once, designs by broadcasting."""

@@ -1,0 +1,1 @@
+"""What may be chosen: the space language, the designs that it stands for, and how many they are."""
