@@ -14,7 +14,11 @@ class LargeSpaceError(SpaceError):
 
 
 class UnscreenableError(SpaceError):
-    """Designs of this space cannot be screened, though they can be searched without a screen."""
+    """Designs of this space cannot be screened, though they can be searched without a screen; ``why`` alone says what stands against it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why}: search it with nsga2, tpe or random")
+        self.why = why
 
 
 class StoreError(ValueError):

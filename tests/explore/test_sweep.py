@@ -147,6 +147,19 @@ def test_a_finished_run_resumes_without_a_simulation(run: SweepResult, tmp_path:
     pd.testing.assert_frame_equal(again.front, run.front, check_dtype=False)
 
 
+def test_a_run_goes_on_until_it_is_certified(run: SweepResult, tmp_path: Path) -> None:
+    """Where a search ends is not what its rows say: it resumes with another stopping rule, not with another sampler."""
+    import shutil
+
+    copy = shutil.copytree(run.folder, tmp_path / "copy")  # type: ignore[type-var]
+    asked = QUICK | {"sampler": {"certify": 0.02}, "evaluations": None}
+    again = sweep(space(), workload(), resume=copy, **asked)
+    assert again.manifest["certificate"] in ("exact", "epsilon")
+    assert set(run.results["design_id"]) <= set(again.results["design_id"])
+    with pytest.raises(StoreError, match="another search"):
+        sweep(space(), workload(), resume=copy, **QUICK | {"sampler": "random"})
+
+
 def test_folders_that_cannot_be_used_are_one_line(run: SweepResult, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds a run already"):
         sweep(space(), workload(), folder=run.folder, **QUICK)

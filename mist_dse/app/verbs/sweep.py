@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mist_dse.app.config import Job
-from mist_dse.app.errors import DONE, UNMET, one_line
+from mist_dse.app.errors import DONE, UNMET, UsageError, one_line
 from mist_dse.app.inputs import catalog_of, workload_of
 from mist_dse.app.output import csv_text, format_of, json_text, say, show, table_text
 from mist_dse.app.progress import ProgressLine
@@ -77,7 +77,9 @@ def _resumed(job: Job) -> Job:
     """For ``resume=DIR`` the job that ``DIR`` was started with, under what is typed now."""
     if job.config["resume"] is None:
         return job
-    path = Path(str(job.config["resume"]))
+    path, folder = Path(str(job.config["resume"])), job.config["folder"]
+    if folder is not None and Path(str(folder)).resolve() != path.resolve():
+        raise UsageError(f"folder={folder}: a resumed run stays where it is, in {path}; leave folder out, or start anew without resume")
     if recorded_words(path, "resume") is None:  # a run of the library: what is typed now has to say all of it
         return job
     again = recorded_job(path, "resume", shlex.split(job.command)[2:])

@@ -19,7 +19,7 @@ from mist_dse.rows import Floats
 if TYPE_CHECKING:
     import pandas as pd
 
-DECIDING = ("space", "workload", "objectives", "constraints", "prices", "version")
+DECIDING = ("space", "workload", "objectives", "constraints", "prices", "calibration", "version")
 """Parts of a manifest's identity that decide what a run finds."""
 
 FREE = ("executor", "folder", "resume", "report", "format", "run")

@@ -87,7 +87,7 @@ class Screener:
     def __init__(self, space: Space, requests: Requests, *, prices: PriceBook, metrics: Sequence[str] | None = None,
                  table: DesignTable | None = None) -> None:  # fmt: skip
         if requests.clients:
-            raise UnscreenableError("a closed loop has no rate to screen at: search it with nsga2, tpe or random")
+            raise UnscreenableError("a closed loop has no rate to screen at")
         self.table = table if table is not None else space.table(prices)
         self.limits: list[Limit] = [limit for limit in map(parse_limit, space.constraints) if limit.metric in METRICS]
         self.names = tuple(dict.fromkeys([*(METRICS if metrics is None else metrics), *(limit.metric for limit in self.limits)]))

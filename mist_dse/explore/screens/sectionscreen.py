@@ -121,7 +121,7 @@ def _check_apart(design: Design) -> None:
     if shared or tiers or memory_rates(design):
         held = f"{tiers[0]} holds KV blocks of engines" if tiers else "services share a host's memory"
         what = f"{shared[0]} shares a device" if shared else held
-        raise UnscreenableError(f"a screen takes servers one by one, and {what}: search it with nsga2, tpe or random")
+        raise UnscreenableError(f"a screen takes servers one by one, and {what}")
 
 
 class _Refused:

@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mist_dse.explore.searches.options import Search
+from mist_dse.explore.searches.options import WHEN, Search
 from mist_dse.explore.spaces.space import Space
 from mist_dse.rows import Requests
 from mist_dse.specs.hardware import PriceBook
@@ -29,7 +30,8 @@ def identity(space: Space, workload: Workload, search: Search, book: PriceBook, 
         "objectives": _hash([str(goal) for goal in space.objectives]),
         "constraints": _hash(space.constraints),
         "prices": _hash(book),
-        "search": _hash({**search.tuning, "seed": search.seed}),
+        "search": _hash({**{key: value for key, value in search.tuning.items() if key not in WHEN}, "seed": search.seed}),
+        "calibration": _calibration(),
         "version": _version(),
     }
 
@@ -79,6 +81,15 @@ def _content(requests: Requests) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for column in requests:
         digest.update(column.tobytes() if isinstance(column, np.ndarray) else repr(column).encode())
+    return digest.hexdigest()
+
+
+def _calibration() -> str:
+    """Hash of the packaged fits, whose files may have been made anew."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(files("mist_dse").joinpath("data").iterdir(), key=lambda each: each.name):
+        if path.is_file():
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -106,7 +106,7 @@ def planned(space: Space, evaluator: Evaluator, search: Search, phase: Phase) ->
         try:
             return (_listed if len(table) > WHOLE else _screened)(space, evaluator, search, table)
         except UnscreenableError as error:
-            return _unscreened(table, search, str(error))
+            return _unscreened(table, search, error.why)
 
 
 def _screened(space: Space, evaluator: Evaluator, search: Search, table: DesignTable) -> Plan:

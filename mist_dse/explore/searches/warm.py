@@ -17,7 +17,7 @@ from mist_dse.specs._check import SpecError
 if TYPE_CHECKING:
     import pandas as pd
 
-AGREE = ("workload", "prices", "constraints", "version")
+AGREE = ("workload", "prices", "constraints", "calibration", "version")
 """Parts of a run's identity that decide what its rows say."""
 
 
