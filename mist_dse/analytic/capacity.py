@@ -21,6 +21,10 @@ POINTS = 48
 PACKED = 2000  # prompts on which packing is tried
 NODES = ((-(3**0.5), 1 / 6), (0.0, 2 / 3), (3**0.5, 1 / 6))
 """Gauss-Hermite, 3 points, for the batch's fluctuation: (deviations, weight)."""
+_FEW = 9.0
+"""Mean batch up to which the sequences beside one are counted out: a Poisson law so short is not normal."""
+_COUNTS = np.arange(28.0)
+_FACTORIALS = np.concatenate(([1.0], np.cumprod(_COUNTS[1:])))
 
 
 class MeanCost(NamedTuple):
@@ -200,11 +204,21 @@ def _step_times(
     """
     (batch, clump), (carried, crowd) = decoding, prompts
     pure, mixed = np.zeros_like(batch), np.zeros_like(batch)
+
+    def times(beside: Floats, tokens: Floats, ranks: Floats) -> tuple[Floats, Floats]:
+        held = beside if chunked else 0.0 * beside
+        return pure_time(mean, beside), mixed_time(mean, held, tokens, attention=mean.per_token * tokens, crowd=ranks)
+
     for node, weight in NODES:
         beside = np.clip(clump + batch + node * np.sqrt(batch * clump), 1.0, np.maximum(slots, 1.0))
-        pure = pure + weight * pure_time(mean, beside)
-        with_prompts = mixed_time(mean, beside if chunked else 0.0 * beside, carried, attention=mean.per_token * carried, crowd=crowd)
-        mixed = mixed + weight * with_prompts
+        pure, mixed = (sum_ + weight * time for sum_, time in zip((pure, mixed), times(beside, carried, crowd), strict=True))
+    few = batch <= _FEW * clump
+    if few.any():
+        groups, most = (batch / clump)[few][:, None], np.broadcast_to(slots, batch.shape)[few][:, None]
+        chance = np.exp(-groups) * groups**_COUNTS / _FACTORIALS
+        beside = np.minimum(clump * (1 + _COUNTS), np.maximum(most, 1.0))
+        found = times(beside, carried[few][:, None], np.broadcast_to(crowd, batch.shape)[few][:, None])
+        pure[few], mixed[few] = ((chance * time).sum(axis=1) / chance.sum(axis=1) for time in found)
     return pure, mixed
 
 

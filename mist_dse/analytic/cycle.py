@@ -6,11 +6,14 @@ idle time the one prompt that ended it:
 
     E[q] = E[p] (l E[C] + P0),  E[C^2] (1 - r^2) = T(E[q])^2 - (r E[C])^2 + b^2 (variance of q beside that of C),  r = b l E[p],
 
-with P0 the chance that nothing came. Streams more even than Poisson meet long steps rather than short ones, and rarely: arrivals during a
-step, and P0, are those of the gaps' law (`gaps`) over the lengths that prompts give a step. Among decode steps, the mean field's shares of
-steps (`capacity`) are those of Poisson arrivals, and the same law says how much more rarely others meet a step with prompts.
+with P0 the chance that nothing came. A step without room for all leaves the rest to `prompts`; a prompt that is not split takes one however
+long it is. Streams more even than Poisson meet long steps rather than short ones, and rarely: arrivals during a step, and P0, are those of
+the gaps' law (`gaps`) over the lengths that prompts give a step. Among decode steps, the mean field's shares of steps (`capacity`) are
+those of Poisson arrivals, the variance of steps grows by the same 1 / (1 - r^2), and the same law says how much more rarely others meet a
+step with prompts.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +22,7 @@ from mist_dse.analytic.capacity import cycle_factor, mixed_time, packed_budget
 from mist_dse.analytic.gaps import Gaps, gaps
 from mist_dse.analytic.operation import Operation
 from mist_dse.analytic.queueing import weibull
-from mist_dse.analytic.traffic import Traffic, arrival_scv
+from mist_dse.analytic.traffic import Traffic, arrival_scv, coarse
 from mist_dse.rows import CHUNKED, JOIN_SHORTEST_QUEUE, Engine, Floats
 
 _ROUNDS = 10  # of the iteration of a step's mean length
@@ -38,6 +41,7 @@ class Cycle(NamedTuple):
     surplus: Floats  # chance that more than that waits when a step ends whose prompts all fitted
     length: Floats  # s from such a step's start to the next one's, idle time included
     mates: Floats  # prompts that come in it too
+    gaps: Gaps  # between the prompts of a rank
 
 
 class _Met(NamedTuple):
@@ -47,18 +51,20 @@ class _Met(NamedTuple):
     rate: Floats
     own: Floats  # s [v, bins], a prompt's steps
     last: Floats  # s [v, bins], the last of them
+    together: Gaps  # of all ranks that step together
+    ranks: int
 
     def lengths(self, mean: Floats, second: Floats) -> Floats:
         """Steps [v, bins] of these moments, spread as prompts are."""
-        own = _coarse(self.own)
+        own = coarse(self.own)
         middle = own.mean(axis=1, keepdims=True)
         wide = np.sqrt(np.maximum(second - mean**2, 0.0)) / np.maximum(own.std(axis=1), 1e-12)
         return np.asarray(np.maximum(mean[:, None] + (own - middle) * wide[:, None], 0.0))
 
     def regularity(self) -> tuple[Floats, Floats, Floats]:
         """(chance to meet a step with prompts, its mean length, its mean square) over what they are for Poisson arrivals."""
-        own = _coarse(self.own)
-        return _over_poisson(self.law.rows().renewals(self.rate[:, None] * own), self.rate[:, None] * own, _coarse(self.last))
+        load = self.ranks * self.rate[:, None] * coarse(self.own)
+        return _over_poisson(self.together.rows().renewals(load), load, coarse(self.last))
 
 
 class _Steps(NamedTuple):
@@ -78,7 +84,7 @@ class _Steps(NamedTuple):
     def slope(self, tokens: Floats) -> Floats:
         """Seconds per token about ``tokens``."""
         low, high = 0.75 * tokens, 1.25 * tokens
-        return np.maximum(self.time(high) - self.time(low), 0.0) / (high - low)
+        return np.maximum(self.time(high) - self.time(low), 1e-12 * high) / (high - low)
 
 
 def cycle(engine: Engine, traffic: Traffic, op: Operation, own: Floats, last: Floats) -> Cycle:
@@ -87,9 +93,10 @@ def cycle(engine: Engine, traffic: Traffic, op: Operation, own: Floats, last: Fl
     room = np.maximum(budget - beside(engine, op), 1.0) if engine.splits_prompts else packed_budget(traffic, budget)
     pace = float(cycle_factor(op.mean.cost, engine)) / engine.lanes
     steps = _Steps(op, beside(engine, op), traffic.tokens, room, pace)
-    law = gaps(np.broadcast_to(arrival_scv(engine, traffic.scv, op.variants.replicas * engine.ranks), op.rate.shape))
+    streams = (op.variants.replicas * engine.ranks, op.variants.replicas)
+    alone, together = (gaps(np.broadcast_to(arrival_scv(engine, traffic.scv, n), op.rate.shape)) for n in streams)
     found = _among_decodes if traffic.decodes > 0 else _prompts_alone
-    return found(engine, traffic, op, steps, _Met(law, op.rate, own, last))
+    return found(engine, traffic, op, steps, _Met(alone, op.rate, own, last, together, engine.ranks))
 
 
 def decoding(engine: Engine, traffic: Traffic, op: Operation) -> Floats:
@@ -100,6 +107,14 @@ def decoding(engine: Engine, traffic: Traffic, op: Operation) -> Floats:
 def beside(engine: Engine, op: Operation) -> Floats:
     """Sequences that decode in a step with prompts."""
     return op.batch if engine.policy == CHUNKED else np.zeros_like(op.batch)
+
+
+def work_moment(traffic: Traffic, op: Operation, slope: Floats, power: int) -> Floats:
+    """E[(slope p + u)^power] over prompts of p tokens, u: attention seconds beyond those of as many mean tokens."""
+    tokens = traffic.fresh
+    more = op.mean.chunk - op.mean.per_token * tokens
+    terms = (math.comb(power, k) * slope ** (power - k) * float((tokens ** (power - k) * more**k).mean()) for k in range(power + 1))
+    return np.asarray(sum(terms))
 
 
 def exceeding(mean: Floats, second: Floats, level: Floats) -> Floats:
@@ -113,29 +128,34 @@ def _among_decodes(engine: Engine, traffic: Traffic, op: Operation, steps: _Step
     pure, mixed = steps.pace * op.pure, steps.pace * op.mixed
     share = 1 - (1 - op.share) ** engine.ranks
     mean = share * mixed + (1 - share) * pure
-    one, square = _pieces(traffic, steps.room)
-    carried = np.clip(op.rate * traffic.tokens * mean / np.maximum(op.share, 1e-12), one, steps.room)
+    one, square = _pieces(engine, traffic, steps.room)
+    most = _most(engine, steps.room)
+    carried = np.clip(op.rate * traffic.tokens * mean / np.maximum(op.share, 1e-12), one, np.maximum(one, steps.room))
     count = -np.log1p(-np.minimum(op.share, 1 - 1e-9))
     some = np.maximum(-np.expm1(-count), 1e-12)
-    several = (count * square + (count * one) ** 2) / some
     slope = steps.slope(carried)
-    scv = slope**2 * np.maximum(np.minimum(several, steps.room * carried) - carried**2, 0.0) / mixed**2
-    fewer, longer, longest = met.regularity()
+    several = (count * square * _unevenness(traffic, op, slope) + (count * one) ** 2) / some
+    scv = slope**2 * np.maximum(np.minimum(several, most * carried) - carried**2, 0.0) / mixed**2
+    spread = np.maximum(share * mixed**2 * (1 + scv) + (1 - share) * pure**2 - mean**2, 0.0)
+    full = mixed + steps.time(steps.room) - steps.time(carried)
+    longest = np.where(np.isfinite(most), full, np.inf) / mixed - 1
+    scv = np.maximum(scv, np.minimum(scv + _echoed(traffic, op, slope, spread) / np.maximum(share * mixed**2, 1e-300), longest))
+    fewer, longer, farther = met.regularity()
     chance = np.minimum(share * mixed / mean * fewer, 1.0)
     biased = chance * mixed * (1 + scv) * longer + (1 - chance) * pure
-    whole = chance * mixed**2 * (1 + scv) * (1 + 2 * scv) * longest + (1 - chance) * pure**2
+    whole = chance * mixed**2 * (1 + scv) * (1 + 2 * scv) * farther + (1 - chance) * pure**2
     mates = chance * met.law.mates(op.rate * mixed * (1 + scv) * longer) + (1 - chance) * met.law.mates(op.rate * pure)
-    full = mixed + steps.time(steps.room) - steps.time(carried)
-    tokens, squares = _prompts(engine, traffic, one, square)
+    tokens, squares = _prompts(engine, traffic, steps.room)
     surplus = op.share * exceeding(count * tokens / some, (count * squares + (count * tokens) ** 2) / some, steps.room)
-    return Cycle(biased, whole, decoding(engine, traffic, op), slope, full, steps.room, surplus, mean, mates)
+    return Cycle(biased, whole, decoding(engine, traffic, op), slope, full, steps.room, surplus, mean, mates, met.law)
 
 
 def _prompts_alone(engine: Engine, traffic: Traffic, op: Operation, steps: _Steps, met: _Met) -> Cycle:
     """Steps with prompts, and none where no prompt waits."""
-    one, square = _pieces(traffic, steps.room)
+    one, square = _pieces(engine, traffic, steps.room)
     pieces = op.rate * traffic.tokens / one
     full = steps.time(steps.room)
+    longest = np.where(np.isfinite(_most(engine, steps.room)), full, np.inf)
     law, mean = met.law.rows(), steps.time(one)
     second = mean**2
     for _ in range(_ROUNDS):
@@ -144,33 +164,56 @@ def _prompts_alone(engine: Engine, traffic: Traffic, op: Operation, steps: _Step
         idle = _idle(law, load).mean(axis=1)
         each = _arrivals(law, load, idle[:, None])
         came = each.mean(axis=1)
-        carried = np.minimum(one * (came + idle), steps.room)
+        carried = np.minimum(one * (came + idle), np.maximum(one, steps.room))
         mean, slope = steps.time(carried), steps.slope(carried)
         rise = np.minimum(op.rate * traffic.tokens * slope, _STEEPEST)
         spread = came * (square + (met.law.scv - 1) * one**2) + idle * square + (one * came) ** 2 - carried**2
-        second = np.clip((mean**2 * (1 - rise**2) + slope**2 * spread) / (1 - rise**2), mean**2, np.maximum(mean * full, mean**2))
+        second = np.clip((mean**2 * (1 - rise**2) + slope**2 * spread) / (1 - rise**2), mean**2, np.maximum(mean * longest, mean**2))
     ratio = second / mean**2 - 1
-    _, longer, longest = _over_poisson(each, load, lengths)
+    _, longer, farther = _over_poisson(each, load, lengths)
     found = came / np.maximum(came + idle, 1e-12)
-    biased, whole = second / mean * longer, mean**2 * (1 + ratio) * (1 + 2 * ratio) * longest
+    biased, whole = second / mean * longer, mean**2 * (1 + ratio) * (1 + 2 * ratio) * farther
     if engine.router == JOIN_SHORTEST_QUEUE:
         found = found ** (np.sqrt(2 * (op.variants.replicas + 1)) - 1)
-    tokens, squares = _prompts(engine, traffic, one, square)
+    tokens, squares = _prompts(engine, traffic, steps.room)
     came = came * op.rate / pieces
     waits = tokens * (came + idle)
     several = came * (squares + (met.law.scv - 1) * tokens**2) + idle * squares + (tokens * came) ** 2 * second / mean**2
     surplus = exceeding(waits, np.maximum(several, waits**2), steps.room)
     length = mean + idle / np.maximum(op.rate, 1e-12)
-    return Cycle(biased, whole, found, slope, full, steps.room, surplus, length, met.law.mates(op.rate * biased))
+    return Cycle(biased, whole, found, slope, full, steps.room, surplus, length, met.law.mates(op.rate * biased), met.law)
 
 
-def _prompts(engine: Engine, traffic: Traffic, one: Floats, square: Floats) -> tuple[Floats | float, Floats | float]:
+def _echoed(traffic: Traffic, op: Operation, slope: Floats, spread: Floats) -> Floats:
+    """Variance of steps beyond ``spread``: a longer one makes the next one longer, r times as much; 1 / (1 - r^2) in all."""
+    rise = np.minimum(op.rate * traffic.tokens * slope, _STEEPEST)
+    return np.asarray(spread * rise**2 / (1 - rise**2))
+
+
+def _prompts(engine: Engine, traffic: Traffic, room: Floats) -> tuple[Floats | float, Floats | float]:
     """(mean, mean square) of a prompt's tokens as they compete for a budget: one that is not split takes no step but its own."""
-    return (traffic.tokens, float((traffic.fresh**2).mean())) if engine.splits_prompts else (one, square)
+    return (traffic.tokens, float((traffic.fresh**2).mean())) if engine.splits_prompts else _parts(traffic, room)
 
 
-def _pieces(traffic: Traffic, room: Floats) -> tuple[Floats, Floats]:
+def _most(engine: Engine, room: Floats) -> Floats:
+    """Most tokens of a step: a prompt that is not split may have any number."""
+    return room if engine.splits_prompts else np.full_like(room, np.inf)
+
+
+def _unevenness(traffic: Traffic, op: Operation, slope: Floats) -> Floats:
+    """Mean square of a prompt's work over that of its tokens alone."""
+    return work_moment(traffic, op, slope, 2) / (slope**2 * float((traffic.fresh**2).mean()))
+
+
+def _pieces(engine: Engine, traffic: Traffic, room: Floats) -> tuple[Floats, Floats]:
     """(mean, mean square) of what a prompt brings into one step at most."""
+    if engine.splits_prompts:
+        return _parts(traffic, room)
+    return np.full_like(room, traffic.tokens), np.full_like(room, float((traffic.fresh**2).mean()))
+
+
+def _parts(traffic: Traffic, room: Floats) -> tuple[Floats, Floats]:
+    """(mean, mean square) of a prompt's tokens up to ``room``."""
     fresh = traffic.binned(traffic.fresh)[None, :]
     part = np.minimum(fresh, room[:, None])
     ratio = float((traffic.fresh**2).mean()) / float((fresh**2).mean())
@@ -196,8 +239,3 @@ def _idle(law: Gaps, time: Floats) -> Floats:
 def _arrivals(law: Gaps, time: Floats, idle: Floats) -> Floats:
     """Mean arrivals in a step: one that begins with an arrival, or after one half a step ago."""
     return np.asarray(idle * law.renewals(time) + (1 - idle) * (law.renewals(1.5 * time) - law.renewals(0.5 * time)))
-
-
-def _coarse(values: Floats) -> Floats:
-    """Means of four bins each, where there are so many."""
-    return values.reshape(len(values), -1, 4).mean(axis=2) if values.shape[1] % 4 == 0 else values

@@ -16,6 +16,7 @@ deviation rather than with the root of the mean variance.
 
 import numpy as np
 
+from mist_dse.analytic.gaps import gaps
 from mist_dse.analytic.operation import Operation, batch_variance, decode_slope, elasticity
 from mist_dse.analytic.spread import Spread
 from mist_dse.analytic.step import column
@@ -52,6 +53,30 @@ def token_interval(engine: Engine, traffic: Traffic, op: Operation) -> Spread:
     return _pearson(op.token, np.sqrt(variance), np.clip(third / variance**1.5, 0.02, 3.0))
 
 
+def aftermath(engine: Engine, traffic: Traffic, op: Operation, came: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """Mean seconds (per decode step of a visit, per visit) beyond `Operation.token`: prompts that a visit leaves behind it.
+
+    ``came``: s that it waited, and s whose arrivals are not computed yet when its prompt is (`prompts.First`).
+    """
+    many = traffic.steps[traffic.steps > 0]
+    if engine.policy == STATIC or traffic.tokens <= 0 or not len(many):
+        return np.zeros_like(op.token), np.zeros_like(op.token)
+    steps = np.array([part.mean() for part in np.array_split(np.sort(many), min(len(many), 32))])[None, :]
+    waited, left = (value[:, None] for value in came)
+    chunked, rate = engine.policy == CHUNKED, (op.rate * engine.ranks)[:, None]
+    seen = 1 - (1 - op.share) ** engine.ranks
+    step = seen * op.mixed + (1 - seen) * op.pure
+    taken = np.minimum(seen * np.maximum(op.mixed - chunked * op.pure, 0.0) / step, _BUSIEST)[:, None]
+    law = gaps(np.broadcast_to(arrival_scv(engine, traffic.scv, op.variants.replicas), op.rate.shape)).rows()
+    stay = left + (steps - 1) * op.token[:, None]
+    fewer = (law.renewals(rate * (waited + stay)) - law.renewals(rate * waited)) / rate - stay
+    usual = (op.token if chunked else op.pure)[:, None]
+    more = taken / (1 - taken) * (left - usual + fewer) * (1 - taken**steps if chunked else 1.0)
+    more = np.maximum(more, -taken * op.token[:, None] * steps)
+    share = len(many) / len(traffic.steps)
+    return (more / steps).mean(axis=1), share * more.mean(axis=1)
+
+
 def _kept(op: Operation, many: Floats) -> Floats:
     """Share of a step's variance that is left of its mean over a stay; the slower batches forget, the more."""
     stay = np.array([part.mean() for part in np.array_split(np.sort(many), min(len(many), 32))]) / many.mean()
@@ -67,14 +92,7 @@ def _step_variance(engine: Engine, traffic: Traffic, op: Operation) -> Floats:
     nearer = column(op.mean.cost.decode_step, op.mean.cost.knots, context)
     pull = (farther[place] - nearer[place]) / np.maximum((_FARTHER - 1) * context * place, 1e-9)
     variance = batch_variance(engine, traffic, op) / engine.lanes
-    return np.asarray(decode_slope(op, op.batch) ** 2 * variance + pull**2 * op.batch * _context_variance(traffic))
-
-
-def _context_variance(traffic: Traffic) -> float:
-    """Variance of the context of a sequence seen at a random time."""
-    prompt, steps = traffic.fresh + traffic.start, traffic.steps
-    square = float((steps * (prompt**2 + prompt * (steps + 1) + (steps + 1) * (2 * steps + 1) / 6)).sum() / steps.sum())
-    return max(square - traffic.context**2, 0.0)
+    return np.asarray(decode_slope(op, op.batch) ** 2 * variance + pull**2 * op.batch * traffic.context_variance)
 
 
 def _pearson(mean: Floats, deviation: Floats, skew: Floats) -> Spread:

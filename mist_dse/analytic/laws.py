@@ -88,7 +88,7 @@ def company_traffic(jobs: Jobs, company: Company, offered: Offered, hold: float 
 def engine_laws(engine: Engine, cost: StepCost, traffic: Traffic, bulk: float = 1.0, variants: Variants | None = None) -> EngineLaw:
     """The law of ``engine`` or, field by field, of its ``variants``; ``bulk``: of several requests that come at one instant."""
     op = operation(cost, engine, traffic, variants)
-    _, wait = first_emission(engine, traffic, op)
+    wait = first_emission(engine, traffic, op).wait
     _, entering = entrance(engine, traffic, op)
     if bulk > 1 and traffic.tokens > 0:
         mates = (bulk - 1) / (op.variants.replicas * engine.ranks) * np.maximum(_more_tokens(op, traffic.tokens), 0.0)

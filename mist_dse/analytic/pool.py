@@ -13,12 +13,13 @@ import numpy as np
 from mist_dse.analytic.capacity import expected_longest, mixed_time, resident_tokens, static_places
 from mist_dse.analytic.entrance import entrance
 from mist_dse.analytic.gathering import Gathering, gathering_wait, gathers
-from mist_dse.analytic.interval import token_interval
-from mist_dse.analytic.operation import Operation, Variants, loaded, operation, variants_of
-from mist_dse.analytic.prompts import first_step, running, stairs
+from mist_dse.analytic.interval import aftermath, token_interval
+from mist_dse.analytic.operation import Operation, Variants, elasticity, loaded, operation, variants_of
+from mist_dse.analytic.prompts import First, first_step, running, stairs
 from mist_dse.analytic.queueing import Service, Wait, added, klb_factor, many_wait, mixture_spread
 from mist_dse.analytic.spread import LEVELS, Spread
-from mist_dse.analytic.traffic import Traffic
+from mist_dse.analytic.traffic import Traffic, arrival_scv
+from mist_dse.analytic.uneven import unequal
 from mist_dse.rows import JOIN_SHORTEST_QUEUE, STATIC, Engine, Floats, StepCost
 
 __all__ = [
@@ -61,20 +62,21 @@ def pool_steady(cost: StepCost, engine: Engine, traffic: Traffic, variants: Vari
     are those at the sustainable rate, with waits capped by the horizon: an ordering, not a prediction.
     """
     asked = operation(cost, engine, traffic, variants)
-    op = loaded(engine, traffic, asked)
-    base, wait = first_emission(engine, traffic, op)
+    op = unequal(engine, traffic, loaded(engine, traffic, asked))
+    base, wait, left = first_emission(engine, traffic, op)
+    each, whole = aftermath(engine, traffic, op, (wait.mean, left))
     own = (stairs(engine, traffic, op) if engine.policy != STATIC and traffic.tokens > 0 else base).mean(axis=1)
     if traffic.entering:
         slow, line = entrance(engine, traffic, op)
         intake = engine.front_end + engine.front_end_token * traffic.binned(traffic.fresh + traffic.start)
         base, wait = base + engine.client + slow[:, None] * intake[None, :], added(wait, line)
     first = mixture_spread(base, wait)
-    residence = first.mean + op.token * traffic.decodes
+    residence = first.mean + op.token * traffic.decodes + whole
     unseen, share = _unseen(engine, traffic)
     first = first.shifted(op.token * float(unseen.mean()))
-    tpot = token_interval(engine, traffic, op).scaled(share * traffic.steps_per_gap)
+    tpot = token_interval(engine, traffic, op).shifted(each).scaled(share * traffic.steps_per_gap)
     seen = traffic.steps - unseen
-    decode = Spread(*(op.token * level for level in (float(seen.mean()), *np.quantile(seen, LEVELS))))
+    decode = Spread(*(op.token * level for level in (float(seen.mean()), *np.quantile(seen, LEVELS)))).shifted(whole)
     kv, sequences = occupancy(engine, traffic, op, own)
     return PoolSteady(
         demand=_highest(engine, traffic, asked),
@@ -123,31 +125,40 @@ def _utilisation(traffic: Traffic, op: Operation) -> Floats:
     return np.asarray(np.minimum(1 - idle * np.maximum(1 - op.demand, 0.0) if traffic.decodes > 0 else 1 - idle, 1.0))
 
 
-def first_emission(engine: Engine, traffic: Traffic, op: Operation) -> tuple[Floats, Wait]:
-    """(own service per bin [v, bins], wait) from arrival at the queue to the first emission."""
+def first_emission(engine: Engine, traffic: Traffic, op: Operation) -> First:
+    """From arrival at the queue to the first emission."""
+    none = np.zeros_like(op.rate)
     if engine.policy == STATIC:
-        return _static_emission(engine, traffic, op)
+        return First(*_static_emission(engine, traffic, op), none)
     if traffic.tokens > 0:
-        own, wait = first_step(engine, traffic, op)
+        own, wait, left = first_step(engine, traffic, op)
     else:
-        own, wait = op.token[:, None] * np.ones((1, 1)), running(engine, traffic, op)
+        own, wait, left = op.token[:, None] * np.ones((1, 1)), running(engine, traffic, op), none
     if traffic.decodes > 0:
         wait = added(wait, _slot_wait(engine, traffic, op))
     if traffic.decodes > 0 and traffic.tokens > 0 and gathers(engine):
         wait = added(wait, _gathering(engine, traffic, op))
-    return own, wait
+    return First(own, wait, left)
 
 
 def _slot_wait(engine: Engine, traffic: Traffic, op: Operation) -> Wait:
-    """Wait for one of the rank's sequence slots, each held for a whole decode."""
+    """Wait for one of the rank's sequence slots, each held for a whole decode.
+
+    Where KV blocks limit them, sequences of many sizes fill them more unevenly than equal ones: the blocks held vary like z times as few
+    places with z times as few arrivals, z = E[x^2] / E[x]^2 of the tokens x held (Hayward's approximation; Fredericks 1980). So do
+    sequences that slow each other (`operation.elasticity`).
+    """
     stay = op.token * traffic.decodes
     ranked = traffic.steps / traffic.decodes
-    service = Service(op.rate, stay, stay**2 * float((ranked**2).mean()), stay**3 * float((ranked**3).mean()))
+    uneven = np.where(op.slots < op.variants.max_num_seqs, 1 + traffic.context_variance / traffic.context**2, 1.0)
+    places = np.maximum(op.slots / uneven * (1 - elasticity(op, op.batch)), 1.0)
+    rate = op.rate * places / op.slots
+    service = Service(rate, stay, stay**2 * float((ranked**2).mean()), stay**3 * float((ranked**3).mean()))
     ranks = op.variants.replicas * engine.ranks
     if engine.router == JOIN_SHORTEST_QUEUE:
-        pooled = Service(op.rate * ranks, *service[1:])
-        return many_wait(pooled, np.full_like(op.rate, traffic.scv), op.slots * ranks, traffic.horizon)
-    return many_wait(service, traffic.scv / ranks, op.slots, traffic.horizon)
+        pooled = Service(rate * ranks, *service[1:])
+        return many_wait(pooled, np.full_like(op.rate, traffic.scv), places * ranks, traffic.horizon)
+    return many_wait(service, arrival_scv(engine, traffic.scv, ranks), places, traffic.horizon)
 
 
 def _static_emission(engine: Engine, traffic: Traffic, op: Operation) -> tuple[Floats, Wait]:

@@ -18,11 +18,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mist_dse.analytic.capacity import chunk_limit, mixed_time
-from mist_dse.analytic.cycle import Cycle, beside, cycle, decoding, exceeding
+from mist_dse.analytic.cycle import Cycle, beside, cycle, decoding, exceeding, work_moment
 from mist_dse.analytic.operation import Operation
-from mist_dse.analytic.queueing import Service, Wait, added, capped, fitting, horizon_wait, many_wait, single_wait
+from mist_dse.analytic.queueing import Service, Wait, added, capped, fitting, horizon_wait, klb_factor, many_wait, single_wait
 from mist_dse.analytic.traffic import Traffic, arrival_scv
-from mist_dse.rows import JOIN_SHORTEST_QUEUE, Engine, Floats
+from mist_dse.rows import CHUNKED, JOIN_SHORTEST_QUEUE, Engine, Floats
 
 
 class _Own(NamedTuple):
@@ -45,19 +45,33 @@ class _Behind(NamedTuple):
 
     def tokens(self, steps: Floats, rest: Floats, tokens: float) -> Floats:
         """Tokens [v, bins] behind prompts with ``steps`` full steps of their own and ``rest`` tokens in the last one."""
-        came = self.rate[:, None] * (self.ahead[:, None] + steps * self.found.full[:, None]) * tokens
+        time = self.rate[:, None] * (self.ahead[:, None] + steps * self.found.full[:, None])
+        came = self.found.gaps.rows().renewals(time) * tokens
         return fitting(came, np.maximum(self.found.room[:, None] - rest - self.mates[:, None], 0.0))
 
 
-def first_step(engine: Engine, traffic: Traffic, op: Operation) -> tuple[Floats, Wait]:
-    """(seconds of a prompt's own steps, with those that come behind it into the last one [v, bins]; wait for others' prompts and steps)."""
+class First(NamedTuple):
+    """Up to a visit's first emission."""
+
+    own: Floats  # s [v, bins] of a prompt's steps, with those that come behind it into the last one
+    wait: Wait  # for others' prompts and steps
+    left: Floats  # s [v] whose arrivals are not computed yet when it is out: its last step, and as long as it waited behind others
+
+
+def first_step(engine: Engine, traffic: Traffic, op: Operation) -> First:
+    """A prompt's way through the steps of a pool."""
     own = _own_steps(engine, traffic, op)
     last = _last_step(traffic, op, own, np.zeros_like(own.rest))
     found = cycle(engine, traffic, op, own.full * own.whole + last, last)
     over = _overflow(engine, traffic, op, found)
     gate, mates = _gate(traffic, op, found)
     behind = _Behind(found, op.rate, over.mean, found.found * mates).tokens(own.full, own.rest, traffic.tokens)
-    return own.full * own.whole + _last_step(traffic, op, own, behind), added(gate, over)
+    last = _last_step(traffic, op, own, behind)
+    backlog = over.mean * (np.maximum(1 - found.length / found.full, 0.0) if engine.policy == CHUNKED else 1.0)
+    wait = added(gate, over)
+    together = over.mean * np.maximum(0.5 * found.full - gate.mean, 0.0)  # who finds a backlog finds a full step running
+    wait = wait._replace(second=wait.second + 2 * together)
+    return First(own.full * own.whole + last, wait, last.mean(axis=1) + backlog)
 
 
 def stairs(engine: Engine, traffic: Traffic, op: Operation) -> Floats:
@@ -106,13 +120,17 @@ def _gate(traffic: Traffic, op: Operation, found: Cycle) -> tuple[Wait, Floats]:
 
 def _overflow(engine: Engine, traffic: Traffic, op: Operation, found: Cycle) -> Wait:
     """The wait for tokens ahead that do not fit into the next step."""
-    service = Service(op.rate, *_work(engine, traffic, found))
+    service = Service(op.rate, *_work(engine, traffic, op, found))
     servers = op.variants.replicas * engine.ranks
     scv = np.full_like(op.rate, traffic.scv) if engine.router == JOIN_SHORTEST_QUEUE else arrival_scv(engine, traffic.scv, servers)
     rho, spread = service.rho, np.maximum(scv + service.scv, 1e-9)
     tokens = np.maximum(op.rate * found.full, 1e-12)
-    rare = np.exp(-2 * (1 - rho) * tokens / (3 * np.maximum(rho, 1e-9) * spread))
-    mean = op.rate * service.m1**2 * spread / (2 * (1 - rho)) * rare
+    even = klb_factor(rho, scv, service.scv)
+    whole = op.rate * service.m1**2 * spread / (2 * (1 - rho))
+    filling = whole * np.minimum(np.exp(-2 * (1 - rho) * tokens / (3 * np.maximum(rho, 1e-9) * spread)), even)
+    filling = np.maximum(filling - 0.5 * op.rate * _beyond(engine, traffic, found), 0.0)
+    lonely = np.maximum(whole - 0.5 * op.rate * _step_squares(engine, traffic, found), 0.0) * even
+    mean = filling + np.exp(-tokens) * (lonely - filling)
     mean = capped(mean, horizon_wait(service, scv, traffic.horizon))
     if engine.router == JOIN_SHORTEST_QUEUE:
         together = many_wait(Service(op.rate * servers, *service[1:]), scv, servers, traffic.horizon).mean
@@ -121,6 +139,21 @@ def _overflow(engine: Engine, traffic: Traffic, op: Operation, found: Cycle) -> 
     over, fewer = _seen(found, odds / (1 + odds), rho * found.room, spread / tokens)
     second = 2 * mean**2 + mean * 2 * service.m3 / (3 * service.m2)
     return Wait(mean * fewer, second * fewer, over)
+
+
+def _beyond(engine: Engine, traffic: Traffic, found: Cycle) -> Floats:
+    """Mean over prompts of how much the square of a step that is longer than the full one exceeds that one's (s^2): found running."""
+    if engine.splits_prompts:
+        return np.zeros_like(found.full)
+    longer = found.slope[:, None] * np.maximum(traffic.binned(traffic.fresh)[None, :] - found.room[:, None], 0.0)
+    return np.asarray(((found.full[:, None] + longer) ** 2 - found.full[:, None] ** 2).mean(axis=1))
+
+
+def _step_squares(engine: Engine, traffic: Traffic, found: Cycle) -> Floats:
+    """Mean over prompts of the sum of squares of its shares of full steps."""
+    fresh, room = traffic.binned(traffic.fresh)[None, :], found.room[:, None]
+    full = np.maximum(np.ceil(fresh / room) - 1, 0.0) if engine.splits_prompts else np.zeros_like(room)
+    return np.asarray((full * room**2 + (fresh - full * room) ** 2).mean(axis=1) * (found.full / found.room) ** 2)
 
 
 def _seen(found: Cycle, over: Floats, came: Floats, scv: Floats) -> tuple[Floats, Floats]:
@@ -135,11 +168,13 @@ def _seen(found: Cycle, over: Floats, came: Floats, scv: Floats) -> tuple[Floats
     return over * fewer, fewer
 
 
-def _work(engine: Engine, traffic: Traffic, found: Cycle) -> list[Floats]:
+def _work(engine: Engine, traffic: Traffic, op: Operation, found: Cycle) -> list[Floats]:
     """Moments of a prompt's share of full steps; one that is not split and longer than the budget has a step of its own."""
     each = found.full / found.room
+    whole = [work_moment(traffic, op, each, power) for power in (1, 2, 3)]
     if engine.splits_prompts or traffic.fresh.max() <= found.room.min():
-        return [each**k * float((traffic.fresh**k).mean()) for k in (1, 2, 3)]
+        return whole
     fresh, room = traffic.binned(traffic.fresh)[None, :], found.room[:, None]
-    seconds = each[:, None] * np.minimum(fresh, room) + found.slope[:, None] * np.maximum(fresh - room, 0.0)
-    return [np.asarray((seconds**k).mean(axis=1)) for k in (1, 2, 3)]
+    long = np.maximum(fresh - room, 0.0)
+    plain, own = each[:, None] * fresh, each[:, None] * (fresh - long) + found.slope[:, None] * long
+    return [moment * (own**power).mean(axis=1) / (plain**power).mean(axis=1) for power, moment in zip((1, 2, 3), whole, strict=True)]

@@ -21,8 +21,8 @@ def line(table: Floats, position: ArrayLike) -> Floats:
     at = np.asarray(position, dtype=float)
     if len(table) < 2:
         return np.broadcast_to(table[0], at.shape).astype(float)
-    low = np.clip(at.astype(np.int64), 0, len(table) - 2)
-    return table[low] + (at - low) * (table[low + 1] - table[low])
+    low = np.clip(np.nan_to_num(at).astype(np.int64), 0, len(table) - 2)  # what is undefined stays so
+    return np.asarray(table[low] + (at - low) * (table[low + 1] - table[low]))
 
 
 def column(table: Floats, knots: Floats, context: float) -> Floats:

@@ -55,6 +55,13 @@ class Traffic(NamedTuple):
         return float((self.steps * (prompt + 0.5 * (self.steps + 1))).sum() / weight) if weight > 0 else 0.0
 
     @property
+    def context_variance(self) -> float:
+        """Variance of the context of a sequence seen at a random time of its decoding (tokens^2)."""
+        prompt, steps = self.fresh + self.start, self.steps
+        square = (steps * (prompt**2 + prompt * (steps + 1) + (steps + 1) * (2 * steps + 1) / 6)).sum() / max(steps.sum(), 1e-300)
+        return max(float(square) - self.context**2, 0.0)
+
+    @property
     def overlap(self) -> float:
         """E[min(D, D')] / E[D] of two visits' decode steps: share of a stay for which another one that began with it is there too."""
         ranked = np.sort(self.steps)
@@ -78,6 +85,11 @@ class Traffic(NamedTuple):
         """Bin means of a value per visit."""
         counts = np.diff(np.append(self.edges, len(self.order)))
         return np.asarray(np.add.reduceat(values[self.order], self.edges) / counts)
+
+
+def coarse(values: Floats) -> Floats:
+    """Means of four bins [..., bins] each, where there are so many."""
+    return values.reshape(*values.shape[:-1], -1, 4).mean(axis=-1) if values.shape[-1] % 4 == 0 else values
 
 
 def engine_traffic(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mist_dse.app.errors import UsageError, nearest, one_line
-from mist_dse.app.words import EVERYWHERE, WORKLOAD_SHORT, Words, heads
+from mist_dse.app.words import EVERYWHERE, WORKLOAD_SHORT, Words, heads, typed
 from mist_dse.catalog import conf_dir
 
 
@@ -121,10 +121,11 @@ def _hydra(directories: Sequence[Path]) -> Iterator[None]:
 def _known_heads(verb: str, overrides: Sequence[str]) -> None:
     """``UsageError`` with the nearest keys if an override starts with a key that ``verb`` does not have."""
     keys = {key for key in top_keys(verb) if key != "defaults"} | set(groups_of(verb))
-    shown = sorted((keys - {"every"}) | (set(EVERYWHERE) if "every" in keys else set()))
+    shown = sorted({typed(key) for key in keys - {"every"}} | (set(EVERYWHERE) if "every" in keys else set()))
     for head, text in heads(overrides).items():
         if head not in keys and head != "hydra":
-            raise UsageError(f"{text.lstrip('+')}: {verb} has no key {head!r}; {nearest(head, shown)}")
+            word, name = text.lstrip("+"), typed(head)
+            raise UsageError(f"{name}{word.removeprefix(head)}: {verb} has no key {name!r}; {nearest(name, shown)}")
 
 
 def _check_overrides(verb: str, overrides: Sequence[str]) -> None:
@@ -137,17 +138,17 @@ def _check_overrides(verb: str, overrides: Sequence[str]) -> None:
     _known_heads(verb, overrides)
     groups = groups_of(verb)
     for item in OverridesParser.create().parse_overrides(list(overrides)):
-        typed, key = str(item.input_line).lstrip("+"), item.key_or_group
+        word, key = str(item.input_line).lstrip("+"), item.key_or_group
         if item.is_delete() and "." not in key:
-            raise UsageError(f"{typed}: {verb} needs {key}, which cannot be removed; set it by {key}=...")
+            raise UsageError(f"{word}: {verb} needs {key}, which cannot be removed; set it by {key}=...")
         if key in groups and not item.is_delete() and (item.value() is None or isinstance(item.value(), int | float | dict)):
             names = [path.stem for path in (conf_dir() / key).glob("*.yaml")]
             none = "" if groups[key] else f", or left out for no {key}"
-            raise UsageError(f"{typed}: must be the name of a file in conf/{key}{none}; {nearest(item.value(), names)}")
+            raise UsageError(f"{word}: must be the name of a file in conf/{key}{none}; {nearest(item.value(), names)}")
         head, _, tail = key.partition(".")
         name, known = tail.partition(".")[0], keys_of(WorkloadEntry)
         if head == "workload" and name and name not in known:
-            raise UsageError(f"{typed}: a workload has no key {name!r}; {nearest(name, [*known, *WORKLOAD_SHORT])}")
+            raise UsageError(f"{word}: a workload has no key {name!r}; {nearest(name, [*known, *WORKLOAD_SHORT])}")
 
 
 def _check_mappings(verb: str, data: Mapping[Any, Any]) -> None:
@@ -161,9 +162,9 @@ def _check_mappings(verb: str, data: Mapping[Any, Any]) -> None:
 
 def _sentence(error: Exception) -> str:
     """What Hydra or OmegaConf says, on one line and with the nearest names."""
-    typed = getattr(error, "override", None)
-    if typed is not None:
-        return f"{str(typed).lstrip('+')}: not an override that can be read; quote texts with brackets, commas, spaces or signs: {_QUOTED}"
+    word = getattr(error, "override", None)
+    if word is not None:
+        return f"{str(word).lstrip('+')}: not an override that can be read; quote texts with brackets, commas, spaces or signs: {_QUOTED}"
     options = getattr(error, "options", None)
     missing = getattr(error, "missing_cfg_file", None)
     if missing and options is not None:
@@ -175,7 +176,7 @@ def _sentence(error: Exception) -> str:
         return f"{key} is missing: write {key}=..."
     unknown = re.match(r"Key '(.+?)' is not in struct", text) or re.match(r"Could not override '(.+?)'", text)
     if unknown:
-        return f"{key or unknown[1]}: no such key"
+        return f"{key or unknown[1]}: no such key; --help lists those there are"
     return re.sub(r"\s*See https?://\S+.*", "", one_line(error) if len(str(error)) < 200 else text)
 
 

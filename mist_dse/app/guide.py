@@ -18,7 +18,8 @@ def version() -> str:
 
 def overview(verbs: Mapping[str, str]) -> str:
     """``mist-dse --help``."""
-    lines = [f"  {verb:<10}{sentence}" for verb, sentence in verbs.items()]
+    width = max(map(len, verbs)) + 2
+    lines = [f"  {verb:<{width}}{sentence}" for verb, sentence in verbs.items()]
     return "\n".join([
         "usage: mist-dse VERB [key=value ...] [--help] [--cfg job] [--config-dir DIR]", "", *lines, "",
         "mist-dse VERB --help tells the keys of a verb. Results go to standard output (format=table|json|csv), progress and logs to",

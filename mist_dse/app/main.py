@@ -23,6 +23,7 @@ VERBS = {
     "sensitivity": "which variables of a space move its front, on the screen and in a run",
     "diff": "what differs between two run folders: what was asked, designs, metrics, fronts and why",
     "report": "a run folder -> one self-contained report.html and front.csv",
+    "dashboard": "a run folder in optuna-dashboard, in the browser until Ctrl-C (extra viz)",
     "list": "what the catalogue holds, with units and sources",
 }
 """The verbs, in the order of the help; each is ``mist_dse.app.verbs.VERB`` with ``status(job) -> int`` and its ``conf/VERB.yaml``."""
@@ -30,7 +31,7 @@ VERBS = {
 PLANNED = ("export",)
 """Verbs that are promised and that this version does not have."""
 
-BARE = {"report": "run", "list": "what", "robustness": "run", "sensitivity": "run", "diff": ("a", "b")}
+BARE = {"report": "run", "dashboard": "run", "list": "what", "robustness": "run", "sensitivity": "run", "diff": ("a", "b")}
 """The key that a word without ``=`` is the value of; of several, in their order."""
 
 

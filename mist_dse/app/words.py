@@ -15,7 +15,7 @@ EVERYWHERE = ("model", "accelerator", "engine", "topology")
 """Keys that set a field of every pool (services keep theirs), or of the design; the configuration holds them under ``every``, because each
 names a group too."""
 
-RENAMED = {"benchmark": "recipe"}
+RENAMED = {"benchmark": "recipe", "host": "address"}
 """Keys that are typed like the folder of a group but name one of its files by a plain value; the configuration calls them otherwise."""
 
 WORKLOAD_SHORT = {name: f"arrivals.{name}" for name in ("rate", "requests", "cv", "clients", "path", "scale")}
@@ -105,6 +105,15 @@ def override(word: str) -> str:
     if head == "workload":
         tail = WORKLOAD_SHORT.get(tail, tail)
     return f"{sign or '++'}{head}.{tail}{value}"
+
+
+def typed(key: str) -> str:
+    """A key of the configuration as a user types it.
+
+    >>> typed("recipe"), typed("port")
+    ('benchmark', 'port')
+    """
+    return next((name for name, renamed in RENAMED.items() if renamed == key), key)
 
 
 def quoted(value: str) -> str:

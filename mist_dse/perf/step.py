@@ -43,7 +43,7 @@ def linear_time(pool: Pool, tokens: Number) -> Number:
     model = pool.model
     total: Number = np.zeros_like(tokens, dtype=float)
     for matrix in shapes.matrices(model, pool.parallelism, pool.dtypes):
-        total = total + matrix.times * _product_time(pool, matrix, tokens)
+        total = total + matrix.times * matrix_time(pool, matrix, tokens)
     if model.experts and pool.parallelism.dp == 1:
         total = total + mixture_time(pool, tokens)
     return total + _elementwise_time(pool, tokens)
@@ -101,7 +101,7 @@ def head_time(pool: Pool, levels: tuple[Level, ...], sequences: Number) -> Numbe
     """Logits of ``sequences`` rows, their gather over tensor ranks and a pass that samples, s; 0 rows cost nothing."""
     matrix = shapes.head_matrix(pool.model, pool.parallelism, pool.dtypes)
     rows = sequences * (pool.model.vocab * ACTIVATION)
-    total = _product_time(pool, matrix, sequences) + operator_time(coefficients(pool.accelerator, "elementwise", "bf16"), 0.0, 3 * rows)
+    total = matrix_time(pool, matrix, sequences) + operator_time(coefficients(pool.accelerator, "elementwise", "bf16"), 0.0, 3 * rows)
     if pool.parallelism.tp > 1:
         total = total + collective.all_gather_time(spans(levels, pool.parallelism.tp), rows)
     return np.where(np.asarray(sequences) > 0, total, 0.0)
@@ -207,7 +207,8 @@ def provenance(pool: Pool) -> dict[str, str]:
     return found
 
 
-def _product_time(pool: Pool, matrix: shapes.Matrix, rows: Number) -> Number:
+def matrix_time(pool: Pool, matrix: shapes.Matrix, rows: Number) -> Number:
+    """Seconds of one product of ``rows`` tokens with a weight matrix on one device, with what it costs to quantise its input."""
     native = pool.accelerator.peaks.native(matrix.dtype)
     source = operator_fit(pool.accelerator, "gemm", matrix.dtype, matrix.storage, pool.engine.family)
     fit, each = coefficients_of(pool.accelerator, source), (matrix.weight, min(shapes.COMPUTE_BYTES[native], ACTIVATION))

@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from mist_dse.report.page import appendix_html, caption, facts, facts_html, notices, notices_html, title
+from mist_dse.report.page import HEAD, appendix_html, caption, certificate_words, facts, facts_html, notices, notices_html, title
 from mist_dse.report.payload import payload, script_json
 from mist_dse.report.run import Run, read_run
 from mist_dse.report.shown import FRONT_ROWS, SAMPLE_ROWS, shown_rows
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 LARGEST = 8_000_000
 """Bytes that a page may have."""
+
+SCRIPTS = ("values", "theme", "keep", "hint", "front", "axes", "parallel", "table", "design", "chosen", "compare", "report")
+"""Scripts of the page in the order in which they are joined; each names one constant, the last starts the page."""
 
 
 def write_report(run_folder: Path | str, out: Path | str | None = None) -> Path:
@@ -36,29 +39,46 @@ def write_report(run_folder: Path | str, out: Path | str | None = None) -> Path:
 
 
 def report_html(run: Run) -> str:
-    """The page as text; the rows shown are thinned until it fits into `LARGEST`."""
+    """The page as text; the rows shown are thinned, the sample before the front, until it fits into `LARGEST`."""
     sample, front = SAMPLE_ROWS, FRONT_ROWS
-    html = _page(run, shown_rows(run, sample=sample, front=front))
-    while len(html.encode()) > LARGEST and sample + front > 10:
-        sample, front = (sample // 2, front) if sample > 500 else (sample // 2, front // 2)
-        html = _page(run, shown_rows(run, sample=sample, front=front))
-    return html
+    while True:
+        rows = shown_rows(run, sample=sample, front=front)
+        html = _page(run, rows)
+        size = len(html.encode())
+        if size <= LARGEST or sample + front <= 10:
+            return html
+        share = min(0.95 * max(LARGEST - _fixed_bytes(), 0) / max(size - _fixed_bytes(), 1), 0.9)
+        total = max(int(share * len(rows)), 10)
+        front = min(front, max(total // 2, total - sample))
+        sample = total - front
 
 
 def _page(run: Run, rows: "pd.DataFrame") -> str:
     from plotly.offline import get_plotlyjs
 
+    data, told = payload(run, rows), facts(run, rows)
+    head = [line for line in told if line[0] in HEAD]
+    rest = [line for line in told if line[0] not in HEAD]
     return Template(_asset("report.html")).substitute(
         title=escape(title(run)),
         notices=notices_html(notices(run, rows)),
-        facts=facts_html(facts(run, rows)),
-        caption=escape(caption(run, rows)),
+        facts=facts_html(head),
+        searched=facts_html(rest),
+        certificate=escape(certificate_words(run)),
+        caption=escape(caption(run, rows, stays=bool(data["robustness"]))),
         appendix=appendix_html("Manifest", run.manifest) + appendix_html("Resolved configuration", run.resolved),
         style=_asset("report.css"),
         plotly=get_plotlyjs(),
-        data=script_json(payload(run, rows)),
-        script=_asset("report.js"),
+        data=script_json(data),
+        script="\n".join(_asset(f"{name}.js") for name in SCRIPTS),
     )
+
+
+def _fixed_bytes() -> int:
+    """Bytes of a page that do not depend on its rows."""
+    from plotly.offline import get_plotlyjs
+
+    return len(get_plotlyjs().encode()) + sum(len(_asset(name).encode()) for name in ("report.html", "report.css"))
 
 
 def _asset(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mist_dse.report.proof import proof_lines
 from mist_dse.report.run import Run
 from mist_dse.report.shown import DOMINATED, FRONT, INFEASIBLE, SCREENED
+from mist_dse.report.stays import outdated
 from mist_dse.report.text import number_text, value_text
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ FACTS: tuple[tuple[str, str, str], ...] = (
 )
 """Title of a fact, its key in the manifest, its unit."""
 
+HEAD = ("asked for", "workload", "designs in the space", "simulated", "on the front")
+"""Titles of the facts that stand at the top; the others are folded away."""
+
 LONGEST = 60_000
 """Characters of one appendix (manifest, configuration) that a page carries."""
 
@@ -33,6 +37,30 @@ LONGEST = 60_000
 def title(run: Run) -> str:
     """What the page is called: the run folder's name."""
     return f"Run {run.path.resolve().name}"
+
+
+CERTIFICATES: dict[str, str] = {
+    "exact": "Certified exact: every design that was not simulated is excluded by a bound, so no better front exists in the space.",
+    "epsilon": "Certified within 2%: no design left is more than 2% better than some member of the front in every objective.",
+    "none": "Not certified: some designs are left on the word of the screen alone.",
+    "not certifiable": "Not certifiable: an objective has no bound, so no amount of bounding proves the front.",
+}
+"""What a run's certificate means, by its name."""
+
+
+def certificate_words(run: Run) -> str:
+    """What is proved of the front, in words; empty where the run does not say."""
+    found = str(run.manifest.get("certificate") or "")
+    if not found or not len(run.front):
+        return ""
+    lines = dict(proof_lines(run.manifest))
+    reason = str(run.manifest.get("certificate_reason") or "")
+    parts = [
+        CERTIFICATES.get(found, f"Certificate: {found}."),
+        reason and f"{reason[:1].upper()}{reason[1:]}.",
+        f"Simulated: {lines['simulated']}." if "simulated" in lines else "",
+    ]
+    return " ".join(part for part in parts if part)
 
 
 def facts(run: Run, rows: "pd.DataFrame") -> list[tuple[str, str]]:
@@ -65,6 +93,8 @@ def notices(run: Run, rows: "pd.DataFrame") -> list[str]:
         told.append(f"No feasible design was found. Shown are the {counts[INFEASIBLE]:,} nearest misses, with what they violate.")
     if not len(rows):
         told.append("No stored design has a value for every objective, so there is nothing to draw.")
+    if outdated(run):
+        told.append(f"The shares of robustness are older than the results: 'mist-dse robustness {run.path}' draws them anew.")
     if len(run.front) > counts.get(FRONT, 0):
         told.append(
             f"The front has {len(run.front):,} designs; the best {counts.get(FRONT, 0):,} are shown here and front.csv holds all of them."
@@ -72,14 +102,15 @@ def notices(run: Run, rows: "pd.DataFrame") -> list[str]:
     return told
 
 
-def caption(run: Run, rows: "pd.DataFrame") -> str:
-    """How to read the plot: what is behind the front and how much of it."""
+def caption(run: Run, rows: "pd.DataFrame", *, stays: bool = False) -> str:
+    """How to read the plot: what is behind the front and how much of it; ``stays``: the run stored how often members stay on it."""
     counts = rows["kind"].value_counts().to_dict() if "kind" in rows.columns else {}
     behind = [f"{counts[kind]:,} {words}" for kind, words in ((DOMINATED, "dominated"), (SCREENED, "only screened")) if counts.get(kind)]
     feasible = int(run.results["feasible"].astype(bool).sum())
     sample = f" Behind the front: {' and '.join(behind)}, of {feasible:,} feasible rows stored." if behind else ""
     line = " The line encloses what the front attains in this plane." if counts.get(FRONT) else ""
-    return f"Hover for the design, click to choose it.{sample}{line}"
+    faint = " Fainter members leave the front more often as prices, predictions, load or seed change." if stays else ""
+    return f"Hover for the design, click to choose it, shift-click to compare.{sample}{line}{faint}"
 
 
 def facts_html(items: Iterable[tuple[str, str]]) -> str:

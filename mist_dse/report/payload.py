@@ -9,9 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mist_dse.metrics import METRICS
+from mist_dse.report.details import details_payload
 from mist_dse.report.figures.breakdown import breakdown_figure
 from mist_dse.report.figures.front import axis_parts, directions, front_figure, plane
+from mist_dse.report.figures.palette import SCALE
 from mist_dse.report.run import BOOKKEEPING, Run
+from mist_dse.report.shown import FRONT
+from mist_dse.report.stays import SOURCES, front_shares
 from mist_dse.report.text import SCALED_UNITS, design_label, plain, quantity_unit, short_name, unit_of
 
 if TYPE_CHECKING:
@@ -21,16 +25,21 @@ if TYPE_CHECKING:
 def payload(run: Run, rows: "pd.DataFrame") -> dict[str, Any]:
     """Everything that the page's script reads, as JSON data; ``rows`` as from `shown_rows`."""
     columns = run.columns
-    stored = [name for name in (*BOOKKEEPING, "kind", *columns.variables, *columns.metrics) if name in rows.columns]
+    variables = columns.variables
+    stored = [name for name in (*BOOKKEEPING, "kind", *variables, *columns.metrics) if name in rows.columns]
     breakdown = [(stage, cause, f"breakdown/{stage}/{cause}") for stage, cause in columns.breakdown]
     pools = [(pool, quantity, f"pool/{pool}/{quantity}", quantity_unit(quantity)) for pool, quantity in columns.pools]
     stored += [item[2] for item in (*breakdown, *pools) if item[2] in rows.columns]
+    shares = front_shares(run, rows)
     return {
         "rows": len(rows),
         "scaled": SCALED_UNITS,
+        "scale": scale_stops(),
         "label": labels(run, rows),
-        "columns": {name: packed(rows[name]) for name in stored},
-        "variables": [{"name": name, "short": short_name(name), "varies": _varies(rows, name)} for name in columns.variables],
+        "columns": {name: packed(rows[name]) for name in stored} | {name: packed(values) for name, values in shares.items()},
+        "robustness": [source._asdict() for source in SOURCES if source.name in shares],
+        "details": details_payload(run, rows),
+        "variables": [{"name": name, "short": short_name(name), "varies": _varies(rows, name)} for name in variables],
         "metrics": {name: _metric(name) for name in columns.metrics},
         "objectives": [{"metric": item.metric, "direction": item.direction} for item in run.objectives],
         "limits": [limit._asdict() for limit in run.limits],
@@ -41,11 +50,18 @@ def payload(run: Run, rows: "pd.DataFrame") -> dict[str, Any]:
     }
 
 
+def scale_stops() -> list[list[Any]]:
+    """The continuous colour scale as pairs of share and colour, for lines that the script draws itself."""
+    from plotly.colors import get_colorscale
+
+    return [list(stop) for stop in get_colorscale(SCALE)]
+
+
 def labels(run: Run, rows: "pd.DataFrame") -> list[str]:
     """One line per row that says what the design is."""
-    names = [*run.columns.variables, "design_id"]
-    records = rows.reindex(columns=names).to_dict("records")
-    return [design_label({str(name): value for name, value in record.items()}, run.columns.variables) for record in records]
+    variables = run.columns.variables
+    records = rows.reindex(columns=[*variables, "design_id"]).to_dict("records")
+    return [design_label({str(name): value for name, value in record.items()}, variables) for record in records]
 
 
 def packed(values: Iterable[Any]) -> Any:
@@ -102,5 +118,17 @@ def _figures(run: Run, rows: "pd.DataFrame", breakdown: Sequence[tuple[str, str,
     stages: dict[str, dict[str, float]] = {}
     for stage, cause, name in breakdown:
         stages.setdefault(stage, {})[cause] = float(plain(first.get(name)) or 0.0)
-    drawn = {"front": front_figure(run, rows)} | ({"breakdown": breakdown_figure(stages)} if stages else {})
-    return {name: json.loads(figure.to_json()) for name, figure in drawn.items()}
+    return {"front": _front(run, rows)} | ({"breakdown": json.loads(breakdown_figure(stages).to_json())} if stages else {})
+
+
+def _front(run: Run, rows: "pd.DataFrame") -> dict[str, Any]:
+    """The front's figure without what the columns hold already: the script puts places, colours and texts in."""
+    goals = [*(item.metric for item in run.objectives), *(limit.metric for limit in run.limits)]
+    kept = [name for name in dict.fromkeys([*goals, "accelerators", "kind"]) if name in rows.columns]
+    figure: dict[str, Any] = json.loads(front_figure(run, rows[kept]).to_json())
+    for trace in figure["data"]:
+        for name in ("x", "y", "hovertext"):
+            trace.pop(name, None)
+        for name in ("color", "colorscale", "colorbar") if trace["meta"] == FRONT else ():
+            trace["marker"].pop(name, None)
+    return figure

@@ -18,7 +18,8 @@ from mist_dse.specs.evaluation import FIDELITIES
 if TYPE_CHECKING:
     import pandas as pd
 
-BOOKKEEPING = ("design_id", "fidelity", "seed", "feasible", "violation", "violations", "bottleneck", "completed", "rejected", "unfinished")
+BOOKKEEPING = ("design_id", "fidelity", "seed", "feasible", "violation", "violations", "bottleneck", "completed", "rejected", "unfinished",
+               "same_as")  # fmt: skip
 """Columns of the results that are neither a variable nor a metric; so is every name with a slash except breakdown and pool."""
 
 

@@ -39,7 +39,7 @@ TRIALS = {"tpe": 1500, "screen": 1 << 20, "screen without refit": 1 << 20}
 """Most proposals of a sampler (`MANY`: of any other): those that know nothing of limits propose ten designs in eleven beyond those of
 the large spaces, genetic ones repeat themselves, and each proposal takes longer than the last, up to 40 ms."""
 
-MANY = 8000
+MANY = 4000
 
 
 @dataclass(frozen=True)

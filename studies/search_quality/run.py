@@ -52,8 +52,15 @@ def short_runs(case: Case, most: int = 160) -> None:
         print(f"{case.trace}, short {short}: {whole} whole runs, {loop.seen.spent:.0f} in all: {volume:.4f}/{members:.2f}")
 
 
-if __name__ == "__main__":
-    results = {key: table(*key, sys.argv[1:] or list(SAMPLERS)) for key in TARGETS}
+def main(samplers: list[str]) -> None:
+    """Every table; where ours is among the samplers, whether it meets its targets, and what short runs are worth."""
+    results = {key: table(*key, samplers) for key in TARGETS}
+    if "screen" not in samplers:
+        return
     print("\n" + "\n".join(f"targets, {size}, {count} objectives: {'met' if met else 'MISSED'}" for (size, count), met in results.items()))
     for small in (case for name in SPACES for case in cases(name, 3) if len(scene(case)[0].table) <= SMALL):
         short_runs(small)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or list(SAMPLERS))

@@ -67,7 +67,7 @@ def test_hydra_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     [
         ("evaluate", ["acelerator=h100_sxm"], "did you mean 'accelerator'"),
         ("evaluate", ["workload=poissn"], "did you mean 'poisson'"),
-        ("evaluate", ["every.modle=x"], "every.modle: no such key"),
+        ("evaluate", ["every.modle=x"], "every.modle: no such key; --help"),
         ("report", [], "run is missing"),
         ("list", ["what=[a"], "what=\\[a: not an override"),
         ("list", ["what=a,b"], "what=a,b"),

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from mist_dse.app.progress import ProgressLine, progress_text
+from mist_dse.app.progress import ProgressLine, progress_text, terminal_text
 from mist_dse.explore.searches.stopping import Progress
 
 
@@ -31,8 +31,8 @@ def said(terminal: bool) -> str:
 
 def test_a_file_gets_a_line_every_five_seconds() -> None:
     assert said(terminal=False).splitlines() == [
-        "simulate: 40 of at most 200 designs, 8/s, at most 20 s left, 3 on the front",
-        "simulate: 80 of at most 200 designs, 8/s, at most 15 s left, 3 on the front",
+        "simulate: 40 of at most 200 designs, 8/s, at most 20 s left, 3 on the front, hypervolume 0.5",
+        "simulate: 80 of at most 200 designs, 8/s, at most 15 s left, 3 on the front, hypervolume 0.5",
     ]
 
 
@@ -59,3 +59,40 @@ def test_what_a_search_is_over_comes_first_and_once() -> None:
     for step in range(3):
         line(Progress(step, 12, 8.0, 1.0, 3, 0.5))
     assert (screen.getvalue(), asked) == ("space of 12 designs\n", [1])
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 79, 119, 300])
+@pytest.mark.parametrize("done", [0, 7, 124, 150_000])
+def test_a_line_of_a_terminal_fits_it(width: int, done: int) -> None:
+    text = terminal_text(Progress(done, 150_000, 60.4, 5400.0, 18, 1.496), width)
+    assert len(text) <= width
+    assert text.startswith("simulate")
+    assert not text.endswith((",", " "))
+    assert ("hypervolume 1.496" in text) == (width > 70)  # what matters least goes first
+    cells = text.count("━") + text.count("─")
+    assert 8 <= cells <= 32 or (cells == 0 and width < 100)
+
+
+def test_the_bar_is_the_share_that_is_done() -> None:
+    bars = [terminal_text(Progress(done, 100, 1.0, 9.0, 1, 1.0), 150, fine=False).split()[1] for done in (0, 25, 50, 100)]
+    assert [bar.count("#") for bar in bars] == [0, 8, 16, 32]
+    assert {len(bar) for bar in bars} == {32}
+    assert {*"".join(bars)} == {"#", "-"}
+
+
+def test_a_shorter_line_leaves_nothing_of_a_longer_one() -> None:
+    now = [0.0]
+    screen = Screen(terminal=True)
+    line = ProgressLine(screen, clock=lambda: now[0])
+    for step, state in enumerate((Progress(5, 90, 8.0, 85 / 8, 3, 0.5), Progress(0, 0, 0.0, math.inf, 0, 0.0, "start workers"))):
+        now[0] = float(step)
+        line(state)
+    _, long, short = screen.getvalue().split("\r")
+    assert len(short) == len(long)
+    assert short.rstrip() == "start workers ..."
+
+
+def test_before_anything_is_known_nothing_is_claimed() -> None:
+    assert terminal_text(Progress(0, 0, 0.0, math.inf, 0, 0.0, "start workers"), 79) == "start workers ..."
+    assert "hypervolume" not in terminal_text(Progress(5, 9, 1.0, 4.0, 0, 0.0), 119)
+    assert "hypervolume" not in progress_text(Progress(5, 9, 1.0, 4.0, 0, 0.0))

@@ -1,6 +1,9 @@
-"""``optuna-dashboard RUN/journal.log`` shows the study: its trials, and objectives and constraints with names and units."""
+"""``optuna-dashboard RUN/journal.log`` shows the study: its trials, and objectives and constraints with names and units; so does
+``mist-dse dashboard RUN``.
+"""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from socket import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
@@ -42,6 +46,39 @@ def answer(address: str, seconds: float = 60) -> Any:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
+
+
+@contextmanager
+def verb(start: list[str], folder: Path, environment: dict[str, str], *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """``mist-dse dashboard``, and the address that it says."""
+    command = [*start, "dashboard", folder.name, *words]
+    process = subprocess.Popen(command, cwd=folder.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process, json.loads(process.stdout.readline())["address"]
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_verb_serves_the_run_until_ctrl_c(mist_dse, start, environment, tmp_path: Path, host: str) -> None:
+    """Its address is on standard output, pages and data come over HTTP, looking leaves the run as it is, and Ctrl-C is no failure."""
+    words = ("workload.requests=200", "evaluations=8", "executor=serial", "report=false", "folder=run")
+    assert mist_dse("sweep", *words).returncode == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    with verb(start, tmp_path / "run", environment, "port=0", f"host={host}", "format=json") as (process, address):
+        (study,) = answer(f"{address}api/studies")["study_summaries"]
+        assert len(answer(f"{address}api/studies/{study['study_id']}?after=0")["trials"]) >= 8
+        with urllib.request.urlopen(address, timeout=20) as page:
+            assert b"<html" in page.read().lower()
+        taken = mist_dse("dashboard", "run", f"port={urlsplit(address).port}", f"host={host}")
+        assert (taken.returncode, taken.stderr.count("\n")) == (2, 1)
+        assert "Address already in use" in taken.stderr
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        assert (process.returncode, out, err) == (0, "", "")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
 
 
 def test_the_dashboard_shows_the_study(mist_dse, tmp_path: Path) -> None:

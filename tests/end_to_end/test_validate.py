@@ -29,6 +29,7 @@ def test_predictions_hold_every_row_in_order(mist_dse, rows: Path, tmp_path: Pat
     assert {row["mine"] for row in found} == {"kept"}
     assert [row["covered"] for row in found] == ["True"] * 30 + ["False"]
     assert "no/such" in found[-1]["reason"]
+    assert [row["slice"] for row in found] == ["dense"] * 30 + [""]
     assert all(float(row["pred_ttft_ms"]) > 0 and float(row["pred_output_tok_s"]) > 0 for row in found[:-1])
     report = json.loads(done.stdout)
     assert (report["rows"], report["covered"], report["part"]) == (31, 30, "all")

@@ -1,6 +1,7 @@
 """Outcome classes against brute force: every design of a small space, copied or not, has the row of its own simulation."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -80,3 +81,35 @@ def test_peaks_are_those_of_the_steps() -> None:
     steps = simulate(design, own.workload, requests=own.requests, steps=True, skip=False).steps
     assert steps is not None
     assert row["pool/prefill/peak_step_tokens"] == (steps.decodes + steps.prompt_tokens).max()
+
+
+def test_a_limit_that_the_run_just_meets_is_a_shortage_of_sequences() -> None:
+    """A run that peaks at twelve sequences shows what a limit of twelve would do, and that the limit is then reached."""
+    own = evaluator(12.0)
+    _, like = next((values, d) for values, d in designs() if len(d.pools) == 1 and d.pools[0].batching.max_num_seqs == 256)
+    row = own.row(like)
+    peak = int(row["pool/prefill/peak_seqs"])
+    met = replace(like, pools=(replace(like.pools[0], batching=replace(like.pools[0].batching, max_num_seqs=peak)),))
+    copy, truth = twin_row(own, Twin(met, like, row)), own.row(met)
+    assert copy["same_as"] == like.design_id
+    assert truth["bottleneck"] == "prefill: sequences"
+    assert {name: value for name, value in copy.items() if name != "same_as"} == truth
+
+
+@pytest.mark.parametrize("steps", [2, 5])
+def test_a_search_that_was_interrupted_copies_what_an_undisturbed_one_copies(steps: int, tmp_path: Path) -> None:
+    load, options = workload(150, rate=6.0), {"executor": "serial", "evaluations": 60, "sampler": {"batch": 24}}
+    whole = sweep(space(vary=LIMITED, constraints=[]), load, **options)
+    left = iter(range(steps))
+
+    def ends(state: object) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(space(vary=LIMITED, constraints=[]), load, folder=tmp_path / "run", progress=ends, **options)
+    parts = pd.concat(pd.read_parquet(path) for path in (tmp_path / "run" / "parts").glob("*.parquet"))
+    assert set(pd.read_parquet(tmp_path / "run" / "results.parquet")["design_id"]) == set(parts["design_id"])
+    again = sweep(space(vary=LIMITED, constraints=[]), load, resume=tmp_path / "run", **options)
+    assert whole.manifest["copied_from_class"] > 10
+    pd.testing.assert_frame_equal(again.results, whole.results, check_dtype=False, check_exact=True)

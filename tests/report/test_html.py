@@ -141,6 +141,33 @@ def test_a_large_run_is_thinned_until_it_fits(tmp_path: Path, monkeypatch: pytes
     assert len(pd.read_csv(folder / "front.csv")) == len(pd.read_parquet(folder / "front.parquet"))
 
 
+@pytest.mark.parametrize("objectives", [FIVE[:2], FIVE])
+def test_a_run_of_a_hundred_thousand_designs_fits(tmp_path: Path, objectives: list[str]) -> None:
+    frame = pd.concat([results(20_000), results(80_000, seed=2, fidelity="steady")], ignore_index=True)
+    page = write_report(write_run(tmp_path / "run", frame, objectives=objectives))
+    text = page.read_text(encoding="utf-8")
+    assert page.stat().st_size <= LARGEST
+    kinds = Page(text).data["columns"]["kind"]
+    assert len(kinds["at"]) > 3000
+    assert {"front", "dominated"} <= set(kinds["words"])
+
+
+@pytest.mark.parametrize(
+    ("certificate", "words"),
+    [
+        ({"certificate": "exact", "certificate_reason": "all was simulated"}, "no better front exists in the space. All was simulated."),
+        ({"certificate": "epsilon"}, "no design left is more than 2% better than some member of the front in every objective."),
+        ({"certificate": "none", "certificate_reason": "3 of 9 are left"}, "on the word of the screen alone. 3 of 9 are left."),
+        ({"certificate": "not certifiable"}, "an objective has no bound"),
+        ({}, ""),
+    ],
+)
+def test_what_is_proved_stands_beside_the_front_in_words(tmp_path: Path, certificate: dict[str, str], words: str) -> None:
+    told = page_of(write_run(tmp_path / "run", results(20), manifest=certificate)).texts.get("p", "")
+    assert words in told
+    assert ("ertif" in told) == bool(certificate)
+
+
 def test_stored_numbers_come_back(tmp_path: Path) -> None:
     frame = results(30).assign(tpot_p90=lambda table: table["tpot_p90"].where(table.index > 3))
     data = page_of(write_run(tmp_path / "run", frame)).data
@@ -170,8 +197,9 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert [tag for tag, _ in page.found] == [tag for tag, _ in usual.found]
     assert "onerror" not in {name for _, attributes in page.found for name in attributes}
     assert HOSTILE in page.data["columns"]["bottleneck"]["words"]
+    assert page.data["columns"]["placement"]["words"] == [HOSTILE]
     drawn = [trace for figure in page.data["figures"].values() for trace in figure["data"]]
-    texts = json.dumps([[trace["name"], trace.get("hovertext"), trace["y"]] for trace in drawn])
+    texts = json.dumps([[trace["name"], trace.get("y")] for trace in drawn])
     assert "&lt;img" in texts
     assert "<img" not in texts
     assert "<script" not in texts

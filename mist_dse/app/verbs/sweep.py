@@ -1,9 +1,10 @@
 """``mist-dse sweep``: a search over a space; prints the front, writes the run folder and its report."""
 
 import shlex
+import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from mist_dse.app.config import Job
 from mist_dse.app.errors import DONE, UNMET, UsageError, one_line
@@ -15,6 +16,7 @@ from mist_dse.explore import Space, SweepResult, sweep
 from mist_dse.explore.errors import EmptySpaceError, SpaceError
 from mist_dse.report import front_table, write_report
 from mist_dse.report.proof import proof_lines
+from mist_dse.report.terminal import front_plot, painted
 from mist_dse.specs.hardware import PriceBook
 
 NEAR = 1e-3
@@ -25,6 +27,8 @@ def status(job: Job) -> int:
     """Search and show; 1 where nothing is feasible."""
     job = _resumed(job)
     config, form = job.config, format_of(job.config)
+    if config["plot"] not in (None, True, False):
+        raise UsageError(f"plot={config['plot']}: must be true, false, or left out for a plot in a terminal alone")
     space, workload = space_of(job), workload_of(job)
     prices = catalog_of(job).prices(str(config["prices"]))
     progress = ProgressLine(first=lambda: size_text(space, prices))
@@ -52,6 +56,8 @@ def status(job: Job) -> int:
     finally:
         progress.close()
     page = write_report(result.folder) if config["report"] and result.folder is not None else None
+    if form == "table":
+        draw(result, wanted=config["plot"], stream=sys.stdout)
     show({"json": _json, "csv": _csv, "table": _table}[form](result, page))
     if not len(result.front):
         say("mist-dse: nothing feasible: no design that was simulated meets every requirement")
@@ -64,6 +70,19 @@ def size_text(space: Space, prices: PriceBook) -> str:
         return f"space {space.name}: {space.size(prices)}"
     except SpaceError as error:
         return f"space {space.name}: {one_line(error)}"
+
+
+def draw(result: SweepResult, *, wanted: bool | None, stream: TextIO) -> None:
+    """The front as a small plot: in a terminal unless unwanted, and elsewhere, as plain text, if asked for."""
+    if wanted is False or (wanted is None and not stream.isatty()):
+        return
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False, emoji=False, markup=False, soft_wrap=True)
+    fine = "utf" in (getattr(stream, "encoding", None) or "").lower()
+    lines = front_plot(result.front, result.results, result.manifest["objectives"], width=console.width - 1, fine=fine)
+    if lines:
+        console.print(painted(lines), end="\n\n")
 
 
 def _folder(job: Job) -> Path:

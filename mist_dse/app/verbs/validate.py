@@ -136,8 +136,11 @@ def _target(job: Job, key: str) -> Path:
 
 
 def _write_predictions(frame: "pd.DataFrame", target: Path, job: Job) -> None:
+    from mist_dse.validate.slices import slice_names
+
     hidden = [name for name in frame if str(name).startswith("use_") or name in ("configuration",)]
-    frame.drop(columns=hidden).to_csv(target, index=False)
+    shown = frame if "slice" in frame else frame.assign(slice=slice_names(frame))
+    shown.drop(columns=hidden).to_csv(target, index=False)
     say(f"{len(frame)} rows in {target}")
 
 

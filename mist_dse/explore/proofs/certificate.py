@@ -49,11 +49,12 @@ class Certificate:
                 "excluded_by_bound": self.excluded, "share_simulated": self.simulated}  # fmt: skip
 
 
-def unscreened(space: Space) -> Certificate:
-    """The certificate of a search that did not enumerate its space."""
+def unscreened(space: Space, *, enumerated: bool = False) -> Certificate:
+    """The certificate of a search without a screen."""
     if names := unbounded(space):
         return Certificate("not certifiable", f"no bound exists for {', '.join(names)}")
-    return Certificate("none", "the designs of the space were not enumerated, so nothing is known of those not simulated")
+    how = "screened" if enumerated else "enumerated"
+    return Certificate("none", f"the designs of the space were not {how}, so nothing is known of those not simulated")
 
 
 def certificate(asked: Asked, screened: ScreenTable, simulated: Ints, front: Floats, *, measured: Floats | None = None,

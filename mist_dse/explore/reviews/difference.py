@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DECIDING = ("space", "workload", "objectives", "constraints", "prices", "calibration", "version")
 """Parts of a manifest's identity that decide what a run finds."""
 
-FREE = ("executor", "folder", "resume", "report", "format", "run")
+FREE = ("executor", "folder", "resume", "report", "plot", "format", "run")
 """Parts of a resolved configuration that say how a run is done, not what is asked."""
 
 

@@ -10,6 +10,7 @@ from mist_dse.catalog import load_design
 from mist_dse.evaluation import evaluate
 from mist_dse.metrics import METRICS, parse_limit
 from mist_dse.rows import Requests
+from mist_dse.specs._check import SpecError
 from mist_dse.specs.design import Design
 from mist_dse.specs.evaluation import Evaluation, Infeasible
 from mist_dse.specs.hardware import PriceBook
@@ -33,8 +34,11 @@ class Evaluator:
         return [self.row(design) for design in designs]
 
     def row(self, design: Design) -> Row:
-        """The row of one design: bookkeeping, metrics, violations, breakdown, pools."""
-        evaluation = evaluate(design, self.workload, fidelity=self.fidelity, prices=self.prices, requests=self.requests)
+        """The row of one design: bookkeeping, metrics, violations, breakdown, pools; a refusal for what cannot be."""
+        try:
+            evaluation = evaluate(design, self.workload, fidelity=self.fidelity, prices=self.prices, requests=self.requests)
+        except SpecError as error:
+            return self.refusal(1.0, " ".join(str(error).split()), design.design_id)
         violations = (*evaluation.violations, *broken(self.constraints, evaluation.metrics, bool(evaluation.violations)))
         return {
             **verdict(violations, design_id=evaluation.design_id, fidelity=self.fidelity, seed=self.workload.seed),

@@ -22,6 +22,7 @@ from mist_dse.rows import Floats, Ints, Requests
 from mist_dse.specs.design import Design, Pool
 from mist_dse.specs.evaluation import Infeasible
 from mist_dse.specs.hardware import PriceBook
+from mist_dse.stages.balance import equal_shares
 from mist_dse.stages.servers import memory_rates
 
 MIDDLING = 0.6
@@ -122,6 +123,8 @@ def _check_apart(design: Design) -> None:
         held = f"{tiers[0]} holds KV blocks of engines" if tiers else "services share a host's memory"
         what = f"{shared[0]} shares a device" if shared else held
         raise UnscreenableError(f"a screen takes servers one by one, and {what}")
+    if equal_shares(design.pipeline):
+        raise UnscreenableError("a screen takes servers one by one, and the shares of a choice by load depend on all of them")
 
 
 class _Refused:

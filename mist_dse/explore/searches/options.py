@@ -17,8 +17,8 @@ the order may be corrected, the epsilon at which the front is to be certified, s
 folder to start from."""
 
 
-WHEN = ("share", "fronts", "least", "certify", "warm_start")
-"""Those that say where a search starts and when it ends, not what a design's row is: a run may be resumed with others."""
+WHEN = ("share", "fronts", "least", "certify")
+"""Those that say when a search ends: a run may be resumed with others."""
 
 
 class Options(TypedDict, total=False):

@@ -44,6 +44,11 @@ class Plan(NamedTuple):
     listed: Shortlist | None = None
 
     @property
+    def all_of(self) -> int | None:
+        """How many designs there are, where all are to be simulated, in no order."""
+        return len(self.table) if self.table is not None and self.screened is None and self.listed is None else None
+
+    @property
     def complete(self) -> bool:
         """Whether the order holds every design that can be feasible, so that nothing is left to search after it."""
         if self.listed is not None:
@@ -79,6 +84,8 @@ def screen_counts(plan: Plan) -> dict[str, Any]:
         fits, refused = np.isfinite(screened.demand), screened.refused
         sizes = {"screened": len(screened), "screened_fits": int(fits.sum()), "screened_saturated": int((screened.demand >= 1).sum()),
                  "screened_feasible": int(screened.feasible.sum())}  # fmt: skip
+    elif plan.table is not None:
+        return {"designs_in_space": len(plan.table), "grid": plan.table.grid, "screened": 0, "screened_feasible": None, "pools_refused": []}
     else:
         return {"designs_in_space": None, "grid": None, "screened": 0, "screened_feasible": None, "pools_refused": []}
     assert plan.table is not None

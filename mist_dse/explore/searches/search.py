@@ -25,6 +25,7 @@ from mist_dse.explore.runs.executor import executor, setting, warming
 from mist_dse.explore.runs.record import Evaluator, Row, is_aside, warm_up
 from mist_dse.explore.runs.store import RunFolder
 from mist_dse.explore.screens.rankerror import rank_error
+from mist_dse.explore.searches.details import write_details
 from mist_dse.explore.searches.manifest import head, identity, resolved
 from mist_dse.explore.searches.options import Options, Search
 from mist_dse.explore.searches.outcome import front_table, labelled_rows, results_table
@@ -174,7 +175,7 @@ def _loop(space: Space, evaluator: Evaluator, search: Search, plan: Plan) -> "Lo
         space=space,
         study=new_study(space.objectives, sampler, f"{space.name} {evaluator.workload.name}"),
         chunks=Chunks(evaluator=evaluator, execute=execute, workers=workers),
-        stopping=Stopping(evaluations=search.evaluations, seconds=search.seconds, **rules),
+        stopping=Stopping(evaluations=search.evaluations or plan.all_of, seconds=search.seconds, **rules),
         designs=float(len(plan.order)) or UNCOUNTED,
         batch=tuning.get("batch", 96),
         classes=Classes() if any(map(limits, space.paths)) else None,
@@ -218,6 +219,8 @@ def _result(loop: "Loop", plan: Plan, manifest: dict[str, Any], clock: Clock, st
             store.write_journal(loop.study)
     found = {**manifest, **screen_counts(plan), "screen_note": plan.reason, **_counts(loop), "front": len(front)}
     if store is not None:
+        with clock.phase("details"):
+            write_details(store.path, front, loop, interrupted=manifest["status"] != "done")
         store.write_manifest({**found, "wall_s": dict(clock.phases)})
     with clock.phase("bounds"):
         found |= _certificate(loop, plan, front, interrupted=manifest["status"] != "done").as_manifest()
@@ -277,7 +280,7 @@ def _certificate(loop: "Loop", plan: Plan, front: "pd.DataFrame", *, interrupted
     if plan.screened is None:
         if plan.table is not None and sum(not is_aside(row) for row in loop.rows.values()) == len(plan.table):
             return Certificate("exact", "every design of the space was simulated", 0, dict.fromkeys(EPSILONS, 0))
-        return unscreened(loop.space)
+        return unscreened(loop.space, enumerated=plan.table is not None)
     goals = [goal.metric for goal in loop.space.objectives]
     sampler: ScreenSampler = loop.study.sampler  # type: ignore[assignment]
     bounds = getattr(loop.proved, "bounds", None)

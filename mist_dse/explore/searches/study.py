@@ -7,7 +7,7 @@ whose outcome another design shows (`twins`), are told without being run; those 
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -95,6 +95,9 @@ class Loop:
                 before, batch = len(self.rows), under_way.popleft()
                 self._finish(batch)
                 repeats = repeats + len(batch.asked) if len(self.rows) == before else 0
+        except BaseException:
+            self.rows |= {key: self.chunks.known[key] for key in self._flying if key in self.chunks.known}
+            raise
         finally:
             self.chunks.close()
 
@@ -126,6 +129,7 @@ class Loop:
         discarded = self._discarded(new)
         fresh = {key: item for key, item in new.items() if key not in discarded}
         self.variables |= {key: item.values for key, item in fresh.items()}
+        self._class(item for key, item in fresh.items() if key in self.chunks.known)
         batch = Batch(asked, fresh, {key: item for key, item in fresh.items() if key not in self.chunks.known}, {})
         self._hand_in(batch, {group(item.values) for item in self._flying.values()} if self.classes is not None else set())
         self._flying |= fresh
@@ -168,11 +172,14 @@ class Loop:
 
     def _join(self, batch: Batch) -> None:
         self.chunks.finish(batch.begun, self._report)
-        for key in batch.begun:
-            item = batch.fresh[key]
-            if self.classes is not None and item.design is not None:
-                self.classes.add(group(item.values), item.design, self.chunks.known[key])
+        self._class(batch.fresh[key] for key in batch.begun)
         batch.begun.clear()
+
+    def _class(self, items: Iterable[Asked]) -> None:
+        """Known designs, whose outcome others may share."""
+        for item in items:
+            if self.classes is not None and item.design is not None:
+                self.classes.add(group(item.values), item.design, self.chunks.known[item.key])
 
     def _take_in(self, batch: Batch) -> None:
         new = [self.chunks.known[key] for key in batch.fresh]

@@ -102,8 +102,17 @@ def twin_row(evaluator: Evaluator, twin: Twin) -> Row:
     if requests.clients or full or metrics.highest(asked, steps=True)[0] != metrics.highest(before, steps=True)[0]:
         return evaluator.row(twin.design)
     columns = {f"pool/{name}/{key}": value for name, row in asked.items() for key, value in metrics.demand_columns(row).items()}
-    return {**twin.row, **{key: value for key, value in columns.items() if key in twin.row},
+    return {**twin.row, **{key: value for key, value in columns.items() if key in twin.row}, "bottleneck": _bottleneck(twin),
             "design_id": twin.design_id, "same_as": twin.like.design_id}  # fmt: skip
+
+
+def _bottleneck(twin: Twin) -> str:
+    """That of the run, unless a pool is short of sequences now: its limit may be what the run just reached."""
+    name, _, resource = str(twin.row["bottleneck"]).partition(": ")
+    pool = next((pool for pool in twin.design.pools if pool.name == name), None)
+    if pool is None or resource == "KV blocks" or float(_peak(twin.row, pool, "peak_seqs") or 0) < pool.batching.max_num_seqs:
+        return str(twin.row["bottleneck"])
+    return f"{name}: sequences"
 
 
 def same_outcome(mine: Lowered, theirs: Lowered, twin: Twin) -> bool:

@@ -40,8 +40,16 @@ def has_meaning(part: str, name: str, values: Mapping[str, Any], base: Design) -
         return name != "accelerator" or beside == NONE
     if head != "pools":
         return True
-    pool = next((pool for pool in base.pools if pool.name == owner), None)
-    return pool is not None and _matters(name, lambda field: values.get(f"{part}.{field}", current(pool, field)))
+    pools = {pool.name: pool for pool in base.pools}
+    if owner not in pools:
+        return False
+    beside = values.get(f"{part}.beside", current(pools[owner], "beside"))
+
+    def now(field: str) -> Any:
+        whose = beside if field in FOLLOWED and beside in pools else owner
+        return values.get(f"pools.{whose}.{field}", current(pools[whose], field))
+
+    return _matters(name, now)
 
 
 def _matters(name: str, now: Callable[[str], Any]) -> bool:
