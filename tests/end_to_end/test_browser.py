@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.test_report_browser import driver  # noqa: F401 -- a fixture
+from tests.browser.conftest import driver  # noqa: F401 -- a fixture
 
 pytestmark = pytest.mark.browser
 
