@@ -6,12 +6,12 @@ LOCKED := -c constraints.txt
 BUILT_FROM := pyproject.toml constraints.txt
 ARGS ?=
 
-.PHONY: help sweep test test-browser test-cluster test-slow bench studies lint format lock clean
+.PHONY: help sweep test test-browser test-cluster test-slow bench studies notebooks lint format lock clean
 
 help:
 	@echo "make sweep         search the packaged workload, print the front, write the run folder and its report"
 	@echo "make test          the test suite; beside it test-browser, test-cluster, test-slow, bench"
-	@echo "make studies       run every study again"
+	@echo "make studies       run every study again; make notebooks runs and writes the notebooks (needs Chromium)"
 	@echo "make lint          ruff, mypy, import rules; make format rewrites; make lock renews constraints.txt"
 	@echo "ARGS='...' is handed on: make sweep ARGS='workload.rate=4', make test ARGS='tests/sim -x'"
 
@@ -36,6 +36,9 @@ bench: .venv/.dev
 
 studies: .venv/.dev
 	@set -e; for study in studies/*/run.py; do [ -e "$$study" ] || continue; echo "== $$study"; $(BIN)/python "$$study"; done
+
+notebooks: .venv/.dev
+	$(BIN)/python -m tests.notebooks.pairs $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
