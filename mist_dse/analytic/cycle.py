@@ -129,7 +129,7 @@ def _among_decodes(engine: Engine, traffic: Traffic, op: Operation, steps: _Step
     share = 1 - (1 - op.share) ** engine.ranks
     mean = share * mixed + (1 - share) * pure
     one, square = _pieces(engine, traffic, steps.room)
-    most = _most(engine, steps.room)
+    most = _most(engine, traffic, steps.room)
     carried = np.clip(op.rate * traffic.tokens * mean / np.maximum(op.share, 1e-12), one, np.maximum(one, steps.room))
     count = -np.log1p(-np.minimum(op.share, 1 - 1e-9))
     some = np.maximum(-np.expm1(-count), 1e-12)
@@ -138,7 +138,7 @@ def _among_decodes(engine: Engine, traffic: Traffic, op: Operation, steps: _Step
     scv = slope**2 * np.maximum(np.minimum(several, most * carried) - carried**2, 0.0) / mixed**2
     spread = np.maximum(share * mixed**2 * (1 + scv) + (1 - share) * pure**2 - mean**2, 0.0)
     full = mixed + steps.time(steps.room) - steps.time(carried)
-    longest = np.where(np.isfinite(most), full, np.inf) / mixed - 1
+    longest = (full + steps.time(most) - steps.time(steps.room)) / mixed - 1
     scv = np.maximum(scv, np.minimum(scv + _echoed(traffic, op, slope, spread) / np.maximum(share * mixed**2, 1e-300), longest))
     fewer, longer, farther = met.regularity()
     chance = np.minimum(share * mixed / mean * fewer, 1.0)
@@ -155,7 +155,7 @@ def _prompts_alone(engine: Engine, traffic: Traffic, op: Operation, steps: _Step
     one, square = _pieces(engine, traffic, steps.room)
     pieces = op.rate * traffic.tokens / one
     full = steps.time(steps.room)
-    longest = np.where(np.isfinite(_most(engine, steps.room)), full, np.inf)
+    longest = steps.time(_most(engine, traffic, steps.room))
     law, mean = met.law.rows(), steps.time(one)
     second = mean**2
     for _ in range(_ROUNDS):
@@ -195,9 +195,9 @@ def _prompts(engine: Engine, traffic: Traffic, room: Floats) -> tuple[Floats | f
     return (traffic.tokens, float((traffic.fresh**2).mean())) if engine.splits_prompts else _parts(traffic, room)
 
 
-def _most(engine: Engine, room: Floats) -> Floats:
-    """Most tokens of a step: a prompt that is not split may have any number."""
-    return room if engine.splits_prompts else np.full_like(room, np.inf)
+def _most(engine: Engine, traffic: Traffic, room: Floats) -> Floats:
+    """Most tokens of a step: what fits, or one prompt that is not split."""
+    return room if engine.splits_prompts else np.maximum(room, float(traffic.fresh.max()))
 
 
 def _unevenness(traffic: Traffic, op: Operation, slope: Floats) -> Floats:
