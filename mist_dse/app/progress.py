@@ -74,7 +74,8 @@ def progress_text(state: Progress) -> str:
     """
     rate, left = _pace(state)
     count = f"{state.done:,} {f'of at most {state.total:,} ' if state.total > state.done else ''}designs"
-    parts = [count, rate, left and f"at most {left} left", f"{state.front_size} on the front", _volume(state)]
+    front = f"{state.front_size} on the front" if state.front_size else ""
+    parts = [count, rate, left and f"at most {left} left", front, _volume(state)]
     return f"{state.phase}: {', '.join(part for part in parts if part)}"
 
 
@@ -88,7 +89,13 @@ def terminal_text(state: Progress, width: int, *, fine: bool = True) -> str:
     count = f"{state.done:,}/{state.total:,}" if state.total > state.done else f"{state.done:,}"
     if not state.done and not state.total:
         return f"{state.phase} ..."[:width]
-    words = [count, rate, left and f"{'≤' if fine else '<='} {left} left", f"front {state.front_size}", _volume(state)]
+    words = [
+        count,
+        rate,
+        left and f"{'≤' if fine else '<='} {left} left",
+        f"front {state.front_size}" if state.front_size else "",
+        _volume(state),
+    ]
     words = [word for word in words if word]
     while len(text := "  ".join(words)) > width - len(state.phase) - 1 and len(words) > 1:
         words.pop()

@@ -62,6 +62,8 @@ def missing(run: Run) -> str:
     """How a reader gets the details that a run lacks, in one line."""
     if not run.complete:
         return "Stored when the search ends: make the report again then."
+    if not len(run.front):
+        return "Stored for designs on the front; this run has none."
     return (
         f"Stored for the first {MOST} designs of the front when a search ends. A run without them gets them by "
         f"mist-dse sweep resume={run.path.resolve().name}, which simulates nothing twice; then make the report again."

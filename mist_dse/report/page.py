@@ -66,13 +66,15 @@ def certificate_words(run: Run) -> str:
 def facts(run: Run, rows: "pd.DataFrame") -> list[tuple[str, str]]:
     """What was searched: sizes, certificate, wall time per phase, seed, versions; what the manifest does not say is left out."""
     found = [(name, text) for name, key, unit in FACTS if (text := _fact_text(run.manifest.get(key), unit))]
-    goals = "; ".join([*(str(item) for item in run.objectives), *(limit.text for limit in run.limits)])
+    goals = "; ".join([*(str(item) for item in run.objectives), *(limit.text for limit in run.limits if not limit.each)])
+    promised = "; ".join(limit.text for limit in run.limits if limit.each)
     stored = f"{_count(len(run.results), 'row')}, {_count(run.results['design_id'].nunique(), 'design')}"
     versions = run.manifest.get("versions")
     told = {name: versions[name] for name in ("mist_dse", "python") if name in versions} if isinstance(versions, Mapping) else versions
     tail = [("versions", text)] if (text := _fact_text(told, "")) else []
     return [
         ("asked for", goals),
+        *([("promised, counted by slo_attainment, no constraint", promised)] if promised else []),
         ("on the front", f"{_count(len(run.front), 'design')}, {run.fidelity}"),
         ("stored", stored),
         *(line for line in proof_lines(run.manifest) if line[0] != "by bound"),
@@ -86,7 +88,10 @@ def notices(run: Run, rows: "pd.DataFrame") -> list[str]:
     counts = rows["kind"].value_counts().to_dict() if "kind" in rows.columns else {}
     told = []
     if not run.complete:
-        told.append("This run is still being written: the front is that of the results stored so far, and can still move.")
+        told.append(
+            "This run is still being written: the front is that of the results stored so far, and can still move. "
+            f"If it was killed, mist-dse sweep resume={run.path.resolve().name} goes on."
+        )
     elif run.manifest.get("status") == "interrupted":
         told.append("This search was interrupted: the front is that of the results stored until then.")
     if counts.get(INFEASIBLE):

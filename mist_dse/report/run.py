@@ -60,6 +60,9 @@ def read_run(folder: Path | str) -> Run:
     results = _results(path, complete)
     columns = column_kinds(list(results.columns))
     wanted = tuple(item for item in objectives(manifest, resolved) if item.metric in results.columns)
+    lost = [item.metric for item in objectives(manifest, resolved) if item.metric not in results.columns]
+    if wanted and lost:
+        raise ReportError(f"{path}: results hold no column {lost[0]}, an objective of the run; they are not those of its manifest.json")
     wanted = wanted or tuple(parse_objective(name) for name in ("usd_per_mtok", "ttft_p90") if name in columns.metrics)
     if len(wanted) < 1:
         raise ReportError(f"{path}: names no objective that its results hold; expected 'objectives' in manifest.json or resolved.yaml")

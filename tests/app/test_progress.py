@@ -49,7 +49,7 @@ def test_times_left_are_said_in_a_fitting_unit(seconds: float, words: str) -> No
 
 
 def test_an_unknown_rate_and_time_are_not_said() -> None:
-    assert progress_text(Progress(0, 50, 0.0, math.inf, 0, 0.0, "screen")) == "screen: 0 of at most 50 designs, 0 on the front"
+    assert progress_text(Progress(0, 50, 0.0, math.inf, 0, 0.0, "screen")) == "screen: 0 of at most 50 designs"
 
 
 def test_what_a_search_is_over_comes_first_and_once() -> None:

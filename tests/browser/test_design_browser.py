@@ -187,6 +187,18 @@ def test_neighbours_are_listed_with_what_they_change_and_can_be_chosen(page: Any
     assert chosen(page, run)["design_id"] == expected[able].design_id
 
 
+def test_neighbours_are_named_on_paper(page: Any, run: Run) -> None:
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        names = page.execute_script(
+            "return Array.from(document.querySelectorAll('.near tbody td:first-child'), (cell) => cell.innerText.trim())"
+        )
+        assert names
+        assert all("→" in name for name in names)
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_a_dominated_design_finds_its_neighbours_on_the_page(page: Any, run: Run) -> None:
     rows = shown_rows(run)
     dominated = set(rows["design_id"][rows["kind"] == "dominated"])

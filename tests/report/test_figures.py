@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from mist_dse.report import read_run
-from mist_dse.report.figures import breakdown_figure, front_figure
+from mist_dse.report.figures import breakdown_figure, front_figure, waterfall_figure
 from mist_dse.report.figures.front import axis, staircase
 from mist_dse.report.figures.palette import SERIES, series_style
 from tests.report.runs import FIVE, results, write_run
@@ -79,3 +79,14 @@ def test_the_breakdown_sums_to_its_parts() -> None:
 def test_no_two_series_look_alike() -> None:
     looks = [(style["color"], style["pattern"]["shape"]) for style in map(series_style, range(len(SERIES) * 5))]
     assert len(set(looks)) == len(looks)
+
+
+def test_waiting_has_one_colour_in_every_report() -> None:
+    """Whichever cause the first design happens to have."""
+    cells = [
+        {"prefill": {"service": 1.0, "queue": 2.0}},
+        {"prefill": {"queue": 2.0, "service": 1.0}},
+        {"decode": {"service": 1.0}, "b": {"queue": 0.5}},
+    ]
+    for figure in [draw(breakdown) for breakdown in cells for draw in (breakdown_figure, waterfall_figure)]:
+        assert {trace.name: trace.marker.color for trace in figure.data} == {"queue": SERIES[0], "service": SERIES[1]}

@@ -30,3 +30,9 @@ def test_a_manifest_that_says_nothing_or_nonsense() -> None:
     assert proof_lines({"certificate": "<b>", "simulated": "many", "rank_error": {"x": 3}, "excluded_by_bound": 4}) == [
         ("certificate", "<b>")
     ]
+
+
+def test_a_run_that_ended_before_its_bounds_says_so() -> None:
+    lines = dict(proof_lines({"status": "done", "simulated": 50}))
+    assert lines["certificate"].startswith("none: the search ended before its bounds were taken")
+    assert "certificate" not in dict(proof_lines({"status": "running", "simulated": 50}))

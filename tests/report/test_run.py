@@ -130,3 +130,10 @@ def test_a_folder_without_results_says_what_is_missing(tmp_path: Path) -> None:
 def test_unknown_objectives_fall_back_to_cost_and_latency(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path / "run", objectives=OBJECTIVES, manifest={"objectives": ["min no_such_metric"]}))
     assert [str(item) for item in run.objectives] == OBJECTIVES
+
+
+def test_results_that_lack_an_objective_of_their_manifest_are_refused(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", frame=results(20))
+    results(20).drop(columns="ttft_p90").to_parquet(folder / "results.parquet")
+    with pytest.raises(ReportError, match="results hold no column ttft_p90, an objective of the run"):
+        read_run(folder)

@@ -13,7 +13,7 @@ const Comparison = (tools) => {
     const size = share === null ? "" : Math.abs(share) < 1 ? percent : `${tools.number(b / a)} ×`;
     return [`${size} ${better ? "better" : "worse"}`.trim(), better ? "good" : "bad"];
   };
-  const line = (name, a, b, [words, kind], title) => element("tr", title ? { title } : {}, element("th", { class: "text", scope: "row" }, name),
+  const line = (name, a, b, [words, kind], title) => element("tr", title ? { title } : {}, element("th", { class: "text", scope: "row" }, ...name.split(/(?<=_)/).flatMap((part) => [element("wbr"), part])),
     element("td", {}, a), element("td", {}, b), element("td", { class: kind }, words));
   const metricLine = (name) => {
     const [a, b] = [value(name, state.chosen), value(name, state.second)];

@@ -7,11 +7,17 @@ const Keep = (tools, changed) => {
     if (!texts.has(row)) texts.set(row, tools.heads.map((head) => head.text(row)).join(" ").toLowerCase());
     return texts.get(row);
   };
+  /* "500ms", "1.2s", "3k": prefixes as cells show them, units left aside. */
+  const PREFIX = { n: 1e-9, u: 1e-6, "µ": 1e-6, m: 1e-3, k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15 };
+  const quantity = (wanted) => {
+    const [, digits, prefix] = /^\$?([-+]?[\d.]+(?:e[-+]?\d+)?)([numkMGTPµ]?)(?:s|W|B|J)?$/.exec(wanted) || [];
+    return digits === undefined ? NaN : Number(digits) * (PREFIX[prefix] || 1);
+  };
   const wordTest = (word) => {
     const parts = /^([\w.*/]+)(<=|>=|<|>|=)(.+)$/.exec(word);
     if (!parts || data.columns[parts[1]] === undefined) return (row) => rowText(row).includes(word.toLowerCase());
     const [, name, operator, wanted] = parts;
-    const wantedNumber = Number(wanted);
+    const wantedNumber = quantity(wanted);
     return (row) => {
       const item = value(name, row);
       if (item === null) return false;

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 def breakdown_figure(breakdown: Mapping[str, Mapping[str, float | None]], *, causes: Sequence[str] = ()) -> "Figure":
     """Stages down, seconds across, one colour per cause, which is also each trace's ``meta``; an absent cell takes no time.
 
-    ``causes`` fixes their order and so their colours, which lets two designs be compared.
+    ``causes`` fixes their order and so their colours, which lets two designs be compared; else waiting comes first.
     """
     from plotly.graph_objects import Figure
 
     stages = list(breakdown)
-    order = list(dict.fromkeys([*causes, *(cause for cells in breakdown.values() for cause in cells)]))
+    order = list(dict.fromkeys([*causes, *sorted((cause for cells in breakdown.values() for cause in cells), key=waiting_first)]))
     traces = [
         {
             "type": "bar",
@@ -44,3 +44,8 @@ def breakdown_figure(breakdown: Mapping[str, Mapping[str, float | None]], *, cau
         showlegend=True,
     )
     return Figure({"data": traces, "layout": layout})
+
+
+def waiting_first(cause: str) -> int:
+    """Sorts causes of waiting before the others."""
+    return 0 if cause.startswith("queue") else 1

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mist_dse.report.figures import palette
+from mist_dse.report.figures.breakdown import waiting_first
 from mist_dse.report.figures.palette import plain_axis, plot_text
 from mist_dse.report.text import value_text
 
@@ -25,7 +26,7 @@ def waterfall_figure(
     from plotly.graph_objects import Figure
 
     rows = ordered(breakdown, stages)
-    order = list(dict.fromkeys([*causes, *sorted((cause for stage in rows for cause in breakdown[stage]), key=_waiting_first)]))
+    order = list(dict.fromkeys([*causes, *sorted((cause for stage in rows for cause in breakdown[stage]), key=waiting_first)]))
     begun, total = starts(breakdown, rows, order)
     traces = [
         {
@@ -83,7 +84,3 @@ def starts(
             begun[stage, cause] = now
             now += breakdown[stage].get(cause) or 0.0
     return begun, now
-
-
-def _waiting_first(cause: str) -> int:
-    return 0 if cause.startswith("queue") else 1
