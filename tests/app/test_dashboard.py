@@ -76,8 +76,8 @@ def refused_elsewhere(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
+@pytest.mark.cluster  # needs the extra viz
 def test_a_port_that_is_taken(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("optuna_dashboard", reason="the extra viz is not installed")
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -87,14 +87,14 @@ def test_a_port_that_is_taken(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert said.endswith("port=0 for any free one")
 
 
+@pytest.mark.cluster  # needs the extra viz
 def test_an_address_of_another_machine(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("optuna_dashboard", reason="the extra viz is not installed")
     for host in ("192.0.2.1", "nowhere.invalid"):
         assert refusal(capsys, run, f"host={host}", "port=0").startswith(f"mist-dse: host={host}: is no address of this machine")
 
 
+@pytest.mark.cluster  # needs the extra viz
 @pytest.mark.parametrize("text", ["{}", "no json", '{"a": 1}'])
 def test_a_journal_that_is_none(run: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
-    pytest.importorskip("optuna_dashboard", reason="the extra viz is not installed")
     (run / "journal.log").write_text(text + "\n")
     assert refusal(capsys, run, "port=0").startswith(f"mist-dse: {run / 'journal.log'}: is not an Optuna journal")
