@@ -48,8 +48,11 @@ def _sample(rows: "pd.DataFrame", count: int) -> "pd.DataFrame":
 
 
 def _missed(run: Run) -> "pd.DataFrame":
-    """The designs nearest to feasible, each once at its finest fidelity, least violation first."""
+    """The designs nearest to feasible, each once at its finest fidelity: those that ran first, least violation first, since what does not
+    fit a memory lacks a share of it, and limits on latencies are missed by more."""
     rows = run.results
     rows = rows.assign(_fine=rows["fidelity"].astype(str) == run.fidelity).sort_values("_fine", ascending=False, kind="stable")
     rows = rows.drop_duplicates("design_id").drop(columns="_fine")
-    return (rows.sort_values("violation", kind="stable") if "violation" in rows.columns else rows).head(MISSED_ROWS)
+    rows = rows.assign(_never=rows[_metrics(run)].isna().any(axis=1))
+    keys = ["_never", *(["violation"] if "violation" in rows.columns else [])]
+    return rows.sort_values(keys, kind="stable").drop(columns="_never").head(MISSED_ROWS)

@@ -137,3 +137,11 @@ def test_results_that_lack_an_objective_of_their_manifest_are_refused(tmp_path: 
     results(20).drop(columns="ttft_p90").to_parquet(folder / "results.parquet")
     with pytest.raises(ReportError, match="results hold no column ttft_p90, an objective of the run"):
         read_run(folder)
+
+
+def test_the_nearest_misses_are_designs_that_ran(tmp_path: Path) -> None:
+    """A design 7% beyond a memory has no latency to show; one that misses its limit twelvefold has."""
+    frame = results(6).assign(feasible=False, violation=[0.07, 12.0, 0.05, 3.0, 5.0, 9.0])
+    frame.loc[[0, 2], ["usd_per_mtok", "ttft_p90"]] = np.nan
+    missed = shown_rows(read_run(write_run(tmp_path / "run", frame=frame)))
+    assert missed["violation"].tolist() == [3.0, 5.0, 9.0, 12.0, 0.05, 0.07]
