@@ -51,6 +51,7 @@ def answer(address: str, seconds: float = 60) -> Any:
 @contextmanager
 def verb(start: list[str], folder: Path, environment: dict[str, str], *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """``mist-dse dashboard``, and the address that it says."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it, and so would its children
     command = [*start, "dashboard", folder.name, *words]
     process = subprocess.Popen(command, cwd=folder.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
